@@ -1,0 +1,1 @@
+"""Image data: readers, preprocessing, sampling. Nothing here communicates."""

@@ -1,0 +1,53 @@
+"""What every reader returns and every consumer takes: raw images and integer labels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and labels of one split.
+
+    Attributes:
+        images: `(n, h, w, c)`, uint8 (0…255) or, for users' own data, float32.
+        labels: `(n,)`, int64, `0 ≤ label < n_classes`.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A labelled image set.
+
+    Attributes:
+        name: as the user named it.
+        train: the training split.
+        test: the test split, or None where the user's file has none.
+        class_names: one per class.
+        display_range: raw values shown as black and as white; (0, 255) for uint8 images.
+    """
+
+    name: str
+    train: Split
+    test: Split | None
+    class_names: tuple[str, ...]
+    display_range: tuple[float, float] = (0.0, 255.0)
+
+    @property
+    def n_classes(self) -> int:
+        """Number of classes."""
+        return len(self.class_names)
+
+    @property
+    def image_shape(self) -> tuple[int, int, int]:
+        """`(height, width, channels)` of an image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels

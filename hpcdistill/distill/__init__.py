@@ -1,0 +1,1 @@
+"""The methods: distributed kernel ridge regression, Kernel Inducing Points, Label Solve, evaluation."""

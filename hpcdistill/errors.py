@@ -1,0 +1,75 @@
+"""Named errors. Each message says what was wrong, where (file, key or value) and what to do about it.
+
+The exit code of the command line tells a batch system whether trying again can help: an input error never can.
+"""
+
+EXIT_INTERNAL = 1
+EXIT_INPUT = 2
+EXIT_NUMERICAL = 3
+EXIT_STORAGE = 4
+
+
+class HpcDistillError(Exception):
+    """Base of all errors a user can act on. The message is one line."""
+
+    exit_code = EXIT_INTERNAL
+
+
+class InputError(HpcDistillError):
+    """What the user gave cannot be used. Trying again without a change will not help."""
+
+    exit_code = EXIT_INPUT
+
+
+class ConfigError(InputError):
+    """A configuration file or `--set` option is wrong."""
+
+
+class DataError(InputError):
+    """A data set is missing, damaged, or does not fit the configuration."""
+
+
+class CheckpointError(InputError):
+    """A checkpoint is missing, incomplete, or belongs to another run."""
+
+
+class EnvironmentSetupError(InputError):
+    """Something this machine lacks (a library, a launcher, a permission)."""
+
+
+class NumericalError(HpcDistillError):
+    """The computation left the range where its result means anything."""
+
+    exit_code = EXIT_NUMERICAL
+
+
+class NotPositiveDefiniteError(NumericalError):
+    """A matrix that must be positive definite is not.
+
+    `minor` is the order of the first leading minor that is not positive (1-based, LAPACK's `info`).
+    """
+
+    def __init__(self, minor: int, size: int, what: str = "K_ss + λI") -> None:
+        self.minor, self.size, self.what = minor, size, what
+        super().__init__(
+            f"{what} ({size}×{size}) is not positive definite: its leading minor of order {minor} is not positive. "
+            "Raise solve.reg, use kernel.precision=float64, or remove duplicate support images."
+        )
+
+    def __reduce__(self) -> tuple:
+        """Pickle by the arguments, so that the error can travel between ranks."""
+        return type(self), (self.minor, self.size, self.what)
+
+
+class NotFiniteError(NumericalError):
+    """A loss, label or image became NaN or infinite."""
+
+
+class StorageError(HpcDistillError):
+    """A file could not be written: no space, quota, or an I/O error. What was there before is intact."""
+
+    exit_code = EXIT_STORAGE
+
+
+class NotSuitable(Exception):  # noqa: N818 - a signal, not an error
+    """A kernel backend cannot serve this request; the next one in the list is asked. Says why."""

@@ -1,0 +1,1 @@
+"""Files: checkpoints in parallel HDF5, exports, figures."""

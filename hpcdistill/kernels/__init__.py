@@ -1,0 +1,1 @@
+"""Kernel backends behind one protocol (`base.KernelBackend`). Nothing here communicates."""

@@ -1,0 +1,1 @@
+"""Dense linear algebra: symmetric positive definite solves and least squares, replicated or distributed."""

@@ -1,0 +1,1 @@
+"""Compiled extensions and their C++ sources."""
