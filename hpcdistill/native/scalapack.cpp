@@ -1,2 +1,257 @@
+// Binding of the few ScaLAPACK routines this application needs (float64 only).
+//
+// A Grid owns a BLACS system handle and a process grid made from an mpi4py communicator. Its methods take
+// (n_rows, n_cols, mb, nb) and this rank's Fortran-ordered part, check one against the other, and call ScaLAPACK with
+// the GIL released. The first block lies on process (0, 0); ranks are placed on the grid row by row.
+#include <mpi.h>
+#include <mpi4py/mpi4py.h>
 #include <nanobind/nanobind.h>
-NB_MODULE(_scalapack, m) { m.doc() = "placeholder"; }
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/array.h>
+
+#include <array>
+#include <cstddef>
+#include <limits>
+#include <memory>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+namespace nb = nanobind;
+
+extern "C" {
+int Csys2blacs_handle(MPI_Comm comm);
+void Cfree_blacs_system_handle(int handle);
+void Cblacs_gridinit(int *context, const char *order, int p_rows, int p_cols);
+void Cblacs_gridinfo(int context, int *p_rows, int *p_cols, int *my_row, int *my_col);
+void Cblacs_gridexit(int context);
+int numroc_(const int *n, const int *nb, const int *my, const int *source, const int *p);
+// A Fortran compiler passes the length of each character argument at the end of the list.
+void pdpotrf_(const char *uplo, const int *n, double *a, const int *ia, const int *ja, const int *desc_a, int *info,
+              std::size_t uplo_length);
+void pdpotrs_(const char *uplo, const int *n, const int *n_rhs, const double *a, const int *ia, const int *ja,
+              const int *desc_a, double *b, const int *ib, const int *jb, const int *desc_b, int *info,
+              std::size_t uplo_length);
+void pdgels_(const char *trans, const int *m, const int *n, const int *n_rhs, double *a, const int *ia, const int *ja,
+             const int *desc_a, double *b, const int *ib, const int *jb, const int *desc_b, double *work,
+             const int *lwork, int *info, std::size_t trans_length);
+}
+
+namespace {
+
+using Shape = std::array<long long, 4>;  // n_rows, n_cols, mb, nb
+constexpr long long kMaxInt = std::numeric_limits<int>::max();
+constexpr int kOne = 1, kZero = 0;
+
+int local_extent(int n, int block, int my, int p) { return my < 0 ? 0 : numroc_(&n, &block, &my, &kZero, &p); }
+
+int numroc(long long n, long long block, long long my, long long p) {
+  if (n < 0 || block < 1 || p < 1 || my < 0 || my >= p || n > kMaxInt || block > kMaxInt || p > kMaxInt)
+    throw nb::value_error("numroc needs 0 <= n, 1 <= block, 0 <= my < p, all below 2**31");
+  return local_extent(static_cast<int>(n), static_cast<int>(block), static_cast<int>(my), static_cast<int>(p));
+}
+
+MPI_Comm get_communicator(nb::handle object) {
+  MPI_Comm *comm = PyMPIComm_Get(object.ptr());
+  if (!comm) throw nb::python_error();  // the TypeError that mpi4py has set
+  int between_groups = 0;
+  if (*comm != MPI_COMM_NULL) MPI_Comm_test_inter(*comm, &between_groups);
+  if (*comm == MPI_COMM_NULL || between_groups)
+    throw nb::value_error("ScaLAPACK needs an intracommunicator that is not COMM_NULL");
+  return *comm;
+}
+
+bool mpi_is_finalized() {
+  int finalized = 0;
+  MPI_Finalized(&finalized);
+  return finalized != 0;
+}
+
+class SystemHandle {
+ public:
+  explicit SystemHandle(MPI_Comm comm) : value(Csys2blacs_handle(comm)) {}
+  ~SystemHandle() {
+    if (!mpi_is_finalized()) Cfree_blacs_system_handle(value);
+  }
+  SystemHandle(const SystemHandle &) = delete;
+  SystemHandle &operator=(const SystemHandle &) = delete;
+  const int value;
+};
+
+// A process grid. On a rank outside of it the context is negative, and every ScaLAPACK call is skipped.
+class Context {
+ public:
+  Context(MPI_Comm comm, int p_rows, int p_cols) : handle_(comm), value(handle_.value) {
+    Cblacs_gridinit(&value, "Row", p_rows, p_cols);
+    if (value < 0) return;
+    int rows, cols;
+    Cblacs_gridinfo(value, &rows, &cols, &my_row, &my_col);
+  }
+  ~Context() {
+    if (value >= 0 && !mpi_is_finalized()) Cblacs_gridexit(value);
+  }
+  Context(const Context &) = delete;
+  Context &operator=(const Context &) = delete;
+
+ private:
+  SystemHandle handle_;
+
+ public:
+  int value, my_row = -1, my_col = -1;
+};
+
+// This rank's part of a distributed matrix, with the descriptor ScaLAPACK reads.
+struct Matrix {
+  double *data;
+  std::array<int, 9> desc;
+};
+
+std::string text(long long rows, long long cols) {
+  return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
+}
+
+// Return the leading dimension of a column-major array, or throw.
+long long leading_dimension(const nb::ndarray<> &array, long long rows, long long cols, const std::string &name) {
+  const bool tall = rows > 1 && cols > 0, wide = cols > 1 && rows > 0;
+  const long long ld = wide ? array.stride(1) : rows;
+  if ((tall && array.stride(0) != 1) || ld < rows)
+    throw nb::value_error((name + " must be in Fortran order: use numpy.zeros(shape, order='F')").c_str());
+  return ld > 1 ? ld : 1;
+}
+
+class Grid {
+ public:
+  Grid(nb::handle communicator, long long p_rows, long long p_cols) {
+    MPI_Comm comm = get_communicator(communicator);
+    int size = 0;
+    MPI_Comm_size(comm, &size);
+    if (p_rows < 1 || p_cols < 1 || p_rows > size || p_cols > size || p_rows * p_cols > size)
+      throw nb::value_error(("a grid of " + text(p_rows, p_cols) + " processes does not fit a communicator of " +
+                             std::to_string(size)).c_str());
+    p_rows_ = static_cast<int>(p_rows), p_cols_ = static_cast<int>(p_cols);
+    nb::gil_scoped_release release;
+    context_ = std::make_unique<Context>(comm, p_rows_, p_cols_);
+  }
+
+  void close() {
+    nb::gil_scoped_release release;
+    context_.reset();
+  }
+
+  int row() const { return open().my_row; }
+  int col() const { return open().my_col; }
+
+  Matrix matrix(nb::handle object, const Shape &shape, const std::string &name) const {
+    const Context &context = open();
+    for (int i = 0; i < 4; ++i)
+      if (shape[i] < (i < 2 ? 0 : 1) || shape[i] > kMaxInt)
+        throw nb::value_error((name + ": sizes must be >= 0 and blocks >= 1, all below 2**31").c_str());
+    const int m = static_cast<int>(shape[0]), n = static_cast<int>(shape[1]);
+    const int mb = static_cast<int>(shape[2]), block = static_cast<int>(shape[3]);
+    const int rows = local_extent(m, mb, context.my_row, p_rows_), cols = local_extent(n, block, context.my_col, p_cols_);
+
+    nb::ndarray<> array;
+    if (!nb::try_cast(object, array, false) || array.device_type() != nb::device::cpu::value ||
+        array.dtype() != nb::dtype<double>())
+      throw nb::value_error((name + " must be a writable NumPy array of native float64").c_str());
+    if (array.ndim() != 2 || static_cast<long long>(array.shape(0)) != rows ||
+        static_cast<long long>(array.shape(1)) != cols)
+      throw nb::value_error((name + ": this rank's part of a " + text(m, n) + " matrix in blocks of " +
+                             text(mb, block) + " must have shape " + text(rows, cols)).c_str());
+    const long long ld = leading_dimension(array, rows, cols, name);
+    if (ld * cols > kMaxInt)
+      throw nb::value_error((name + ": one rank holds at most 2**31 - 1 elements (ScaLAPACK counts in 32 bits): use "
+                             "more ranks").c_str());
+    static double nothing;  // ranks without elements still pass a valid pointer
+    double *data = rows && cols ? static_cast<double *>(array.data()) : &nothing;
+    return {data, {1, context.value, m, n, mb, block, 0, 0, static_cast<int>(ld)}};
+  }
+
+  int cholesky(nb::handle local, const Shape &shape) const {
+    const Matrix a = matrix(local, shape, "the matrix");
+    require_square(shape);
+    return call([&](int *info) { pdpotrf_("L", &a.desc[2], a.data, &kOne, &kOne, a.desc.data(), info, 1); });
+  }
+
+  int cholesky_solve(nb::handle factor, const Shape &shape, nb::handle rhs, const Shape &rhs_shape) const {
+    const Matrix a = matrix(factor, shape, "the factor"), b = matrix(rhs, rhs_shape, "the right-hand side");
+    require_square(shape);
+    require_same_rows(shape, rhs_shape);
+    return call([&](int *info) {
+      pdpotrs_("L", &a.desc[2], &b.desc[3], a.data, &kOne, &kOne, a.desc.data(), b.data, &kOne, &kOne, b.desc.data(),
+               info, 1);
+    });
+  }
+
+  int least_squares(nb::handle local, const Shape &shape, nb::handle rhs, const Shape &rhs_shape) const {
+    const Matrix a = matrix(local, shape, "the matrix"), b = matrix(rhs, rhs_shape, "the right-hand side");
+    if (shape[0] < shape[1]) throw nb::value_error("least squares needs at least as many rows as columns");
+    require_same_rows(shape, rhs_shape);
+    return call([&](int *info) {
+      const auto pdgels = [&](double *work, int length) {
+        pdgels_("N", &a.desc[2], &a.desc[3], &b.desc[3], a.data, &kOne, &kOne, a.desc.data(), b.data, &kOne, &kOne,
+                b.desc.data(), work, &length, info, 1);
+      };
+      double wanted = 0;
+      pdgels(&wanted, -1);
+      if (*info != 0) return;
+      std::vector<double> work(static_cast<std::size_t>(wanted));
+      pdgels(work.data(), static_cast<int>(wanted));
+    });
+  }
+
+ private:
+  const Context &open() const {
+    if (!context_) throw nb::value_error("the process grid is closed");
+    return *context_;
+  }
+
+  static void require_square(const Shape &shape) {
+    if (shape[0] != shape[1] || shape[2] != shape[3])
+      throw nb::value_error("Cholesky needs a square matrix in square blocks (n_rows = n_cols, mb = nb)");
+  }
+
+  static void require_same_rows(const Shape &shape, const Shape &rhs_shape) {
+    if (shape[0] != rhs_shape[0] || shape[2] != rhs_shape[2])
+      throw nb::value_error("the right-hand side must have the rows and the row block (mb) of the matrix");
+  }
+
+  // Run a ScaLAPACK routine without the GIL; outside of the grid there is nothing to run.
+  template <typename Function>
+  int call(Function &&function) const {
+    int info = 0;
+    if (context_->value >= 0) {
+      nb::gil_scoped_release release;
+      function(&info);
+    }
+    if (info < 0) throw std::runtime_error("ScaLAPACK refused argument " + std::to_string(-info));
+    return info;
+  }
+
+  int p_rows_ = 0, p_cols_ = 0;
+  std::unique_ptr<Context> context_;
+};
+
+}  // namespace
+
+NB_MODULE(_scalapack, m) {
+  if (import_mpi4py() < 0) throw nb::python_error();
+  m.doc() = "ScaLAPACK on mpi4py communicators. Importing it initialises MPI, as importing mpi4py.MPI does.";
+  m.def("numroc", &numroc, nb::arg("n"), nb::arg("block"), nb::arg("my"), nb::arg("p"),
+        "Return how many of n indices in blocks of `block` process `my` of `p` holds. Not collective.");
+  nb::class_<Grid>(m, "Grid", "A BLACS process grid. Making, closing and using it is collective over `comm`.")
+      .def(nb::init<nb::handle, long long, long long>(), nb::arg("comm"), nb::arg("p_rows"), nb::arg("p_cols"))
+      .def_prop_ro("row", &Grid::row, "This rank's row in the grid, -1 outside of it.")
+      .def_prop_ro("col", &Grid::col, "This rank's column in the grid, -1 outside of it.")
+      .def("close", &Grid::close, "Free the grid. A second call does nothing.")
+      .def("check", [](const Grid &g, nb::handle a, const Shape &s) { g.matrix(a, s, "the matrix"); },
+           nb::arg("local"), nb::arg("shape"),
+           "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
+      .def("cholesky", &Grid::cholesky, nb::arg("local"), nb::arg("shape"),
+           "Overwrite the lower triangle with its Cholesky factor; return the first minor that is not positive, or 0.")
+      .def("cholesky_solve", &Grid::cholesky_solve, nb::arg("factor"), nb::arg("shape"), nb::arg("rhs"),
+           nb::arg("rhs_shape"), "Overwrite `rhs` with the solution; `factor` comes from `cholesky`.")
+      .def("least_squares", &Grid::least_squares, nb::arg("local"), nb::arg("shape"), nb::arg("rhs"),
+           nb::arg("rhs_shape"),
+           "Overwrite the first n_cols rows of `rhs` with the least squares solution, and `local` with its QR factors.");
+}

@@ -1,0 +1,125 @@
+"""`hpcdistill doctor`: what this installation can do here, and what to do about what it cannot."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from collections.abc import Callable
+
+HELP = "check MPI, parallel HDF5, ScaLAPACK, kernel backends and threads"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.description = "Check the parts that a run needs. Under mpirun it checks them on all ranks together."
+
+
+def main(args: argparse.Namespace) -> int:
+    """Check every part; the exit code is 2 if one that is needed fails. Collective under MPI."""
+    del args
+    from mpi4py import MPI
+
+    from hpcdistill.mpi.runtime import run_collectively
+
+    def body(comm: MPI.Intracomm) -> int:
+        checks: dict[str, Callable[[], str]] = {
+            "MPI": lambda: _mpi(comm),
+            "threads": _threads,
+            "HDF5": lambda: _hdf5(comm),
+            "ScaLAPACK": lambda: _scalapack(comm),
+            "JAX": _jax,
+            "kernels": _kernels,
+        }
+        results = [_check(comm, name, check) for name, check in checks.items()]
+        return 0 if all(results) else 2
+
+    return run_collectively(body)
+
+
+def _check(comm: object, name: str, check: Callable[[], str]) -> bool:
+    from hpcdistill.mpi.collectives import agree_any
+
+    try:
+        text, failed = check(), False
+    except Exception as error:  # whatever is wrong is what the user wants to know
+        text, failed = f"{type(error).__name__}: {error}", True
+    failed = agree_any(comm, failed)  # type: ignore[arg-type]
+    if comm.Get_rank() == 0:  # type: ignore[attr-defined]
+        print(f"{'FAIL' if failed else 'ok':<5} {name:<10} {text}", flush=True)
+    return not failed
+
+
+def _mpi(comm: object) -> str:
+    from mpi4py import MPI
+
+    library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
+    return f"{library}; {comm.Get_size()} rank(s), mpi4py {MPI.__spec__.parent and __import__('mpi4py').__version__}"  # type: ignore[attr-defined]
+
+
+def _threads() -> str:
+    cores = len(os.sched_getaffinity(0))
+    asked = os.environ.get("OMP_NUM_THREADS")
+    return f"{cores} core(s) for this rank; OMP_NUM_THREADS {asked or 'not set: BLAS uses all of them'}"
+
+
+def _hdf5(comm: object) -> str:
+    import tempfile
+    from pathlib import Path
+
+    import h5py
+    import numpy as np
+
+    from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint, read_checkpoint
+    from hpcdistill.io.checkpoint_write import write_checkpoint
+    from hpcdistill.mpi.collectives import bcast_object, on_root
+
+    folder = Path(on_root(comm, tempfile.mkdtemp))  # type: ignore[arg-type]
+    path = folder / "doctor.h5"
+    wanted = np.arange(7.0)
+    write_checkpoint(comm, path, Checkpoint({"x": wanted}, {"schema_version": SCHEMA_VERSION}))  # type: ignore[arg-type]
+    right = bcast_object(comm, np.array_equal(read_checkpoint(path).arrays["x"], wanted))  # type: ignore[arg-type]
+    on_root(comm, lambda: (path.unlink(), folder.rmdir()))  # type: ignore[arg-type]
+    if not right:
+        raise RuntimeError("a file written in parallel did not come back as it was")
+    parallel = "parallel" if h5py.get_config().mpi else "serial only: runs on one rank; jobs/setup.sh builds it in parallel"
+    return f"h5py {h5py.__version__} on HDF5 {h5py.version.hdf5_version}, {parallel}"
+
+
+def _scalapack(comm: object) -> str:
+    import numpy as np
+
+    from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
+    from hpcdistill.linalg.scalapack import ScalapackCholesky
+
+    n, (p_rows, p_cols) = 5, near_square_grid(comm.Get_size())  # type: ignore[attr-defined]
+    layout = BlockCyclic(n, n, 2, 2, p_rows, p_cols, *divmod(comm.Get_rank(), p_cols))  # type: ignore[attr-defined]
+    matrix = np.eye(n) * 4 + 1
+    local = np.zeros(layout.local_shape, order="F")
+    for rows, columns, where in layout.tiles():
+        local[where] = matrix[slice(*rows), slice(*columns)]
+    with ScalapackCholesky(comm, layout, local) as factor:  # type: ignore[arg-type]
+        x = factor.solve(np.ones((n, 1)))
+    error = float(np.abs(matrix @ x - 1).max())
+    if error > 1e-12:
+        raise RuntimeError(f"a 5×5 solve has residual {error:.1e}")
+    return f"5×5 Cholesky on a {p_rows}×{p_cols} grid, residual {error:.0e}"
+
+
+def _jax() -> str:
+    import jax
+
+    return f"jax {jax.__version__} on {jax.default_backend()}"
+
+
+def _kernels() -> str:
+    import numpy as np
+
+    from hpcdistill.architecture import parse_architecture
+    from hpcdistill.kernels.select import choose_backend
+
+    found = []
+    for name in ("FC1", "Conv-Vec1"):
+        backend = choose_backend(parse_architecture(name), (4, 4, 1), np.dtype("float64"))
+        handle = backend.prepare(np.ones((1, 4, 4, 1)))
+        found.append(f"{backend.name} ({name}: {backend.block(handle, handle)[0, 0]:.4f})")
+    return ", ".join(found)

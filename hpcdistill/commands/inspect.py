@@ -1,0 +1,100 @@
+"""`hpcdistill inspect`: what is in a checkpoint; several side by side. Needs no MPI."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+HELP = "show what is in a checkpoint; compare several"
+_HISTORY_ROWS = 12
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.description = (
+        "One FILE: its origin, arrays, configuration and history. Several: a table with a row for each."
+    )
+    parser.add_argument("files", metavar="FILE.h5", type=Path, nargs="+", help="checkpoints, such as OUTPUT/latest.h5")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Print the content of one file, or a comparison of several."""
+    from hpcdistill.io.checkpoint import read_checkpoint
+
+    checkpoints = [(path, read_checkpoint(path)) for path in args.files]
+    if len(checkpoints) == 1:
+        _describe(*checkpoints[0])
+    else:
+        _compare(checkpoints)
+    return 0
+
+
+def _describe(path: Path, checkpoint: object) -> None:
+    from rich.console import Console
+
+    console = Console(highlight=False, soft_wrap=True)
+    arrays, attributes = checkpoint.arrays, checkpoint.attributes  # type: ignore[attr-defined]
+    console.print(f"{path} -> {path.resolve().name}" if path.is_symlink() else str(path), style="bold", markup=False)
+    for name in ("method", "dataset", "architecture", "step", "hpcdistill_version", "git_commit", "schema_version"):
+        console.print(f"  {name:<20} {attributes[name]}", markup=False)
+    console.print("arrays", style="bold")
+    for name in sorted(arrays):
+        console.print(f"  /{name:<30} {arrays[name].dtype!s:<8} {arrays[name].shape}", markup=False)
+    console.print("configuration", style="bold")
+    console.print("\n".join("  " + line for line in attributes["config"].splitlines() if line), markup=False)
+    console.print("history", style="bold")
+    console.print(_history_table(arrays))
+
+
+def _history_table(arrays: dict) -> object:
+    import numpy as np
+    from rich.table import Table
+
+    from hpcdistill.distill.history import COLUMNS
+
+    steps = arrays["history/step"]
+    evaluated = np.isfinite(arrays["history/test_accuracy"]) | np.isfinite(arrays["history/validation_accuracy"])
+    rows = np.flatnonzero(evaluated) if evaluated.any() else np.arange(len(steps))
+    shown = rows if len(rows) <= _HISTORY_ROWS else rows[np.linspace(0, len(rows) - 1, _HISTORY_ROWS).astype(int)]
+    table = Table(box=None)
+    for name in ("step", *COLUMNS):
+        table.add_column(name, justify="right")
+    for i in shown:
+        table.add_row(str(steps[i]), *(_figure(name, arrays[f"history/{name}"][i]) for name in COLUMNS))
+    return table
+
+
+def _figure(name: str, value: float) -> str:
+    if value != value:
+        return "–"
+    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.5f}" if name == "loss" else f"{value:.1f}"
+
+
+def _compare(checkpoints: list) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table("support", "images", "dataset", "kernel", "step", "test accuracy", "seconds", box=None)
+    for _, checkpoint in checkpoints:
+        table.add_row(*_comparison_row(checkpoint))
+    Console(highlight=False).print(table)
+
+
+_METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural images"}
+
+
+def _comparison_row(checkpoint: object) -> tuple[str, ...]:
+    import numpy as np
+
+    arrays, attributes = checkpoint.arrays, checkpoint.attributes  # type: ignore[attr-defined]
+    accuracy = arrays["history/test_accuracy"]
+    accuracy = accuracy[np.isfinite(accuracy)]
+    method, n_s = attributes["method"], len(arrays["support/images"])
+    name, shown = _METHOD_NAMES[method], "–"
+    if method == "krr" and len(accuracy) > 1:
+        name = f"{name}, mean of {len(accuracy)} draws"
+        shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"
+    elif len(accuracy):
+        shown = f"{accuracy[-1]:.2%}"
+    seconds = np.nanmax(arrays["history/seconds"], initial=0.0)
+    return name, str(n_s), attributes["dataset"], attributes["architecture"], str(attributes["step"]), shown, f"{seconds:.1f}"

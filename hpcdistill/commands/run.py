@@ -1,0 +1,48 @@
+"""`hpcdistill run`: distil a data set, alone or under mpirun/srun."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+
+from hpcdistill.config import describe_keys, load_config
+
+HELP = "distil a data set (KIP, Label Solve) or measure natural images (KRR)"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.dedent(
+        """\
+        Run the experiment that CONFIG describes. Use as many MPI ranks as you like: the result does not depend on it.
+
+          hpcdistill run jobs/digits_kip.toml
+          mpirun -n 4 hpcdistill run jobs/digits_kip.toml --set kip.steps=100 --output runs/digits
+          mpirun -n 2 hpcdistill run jobs/digits_kip.toml --set kip.steps=100 --output runs/digits --resume
+        """
+    )
+    parser.epilog = "configuration keys, their defaults and meaning:\n" + describe_keys()
+    parser.add_argument("config", metavar="CONFIG.toml", help="what to run")
+    parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
+                        help="override one key of the configuration; may be repeated")  # fmt: skip
+    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: runs/<name of CONFIG>)")
+    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in the output folder")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Run. Collective under MPI."""
+    from mpi4py import MPI
+
+    from hpcdistill.mpi.collectives import on_root
+    from hpcdistill.mpi.runtime import run_collectively
+
+    def body(comm: MPI.Intracomm) -> int:
+        config = on_root(comm, lambda: load_config(args.config, args.settings))
+        from hpcdistill.run.execute import execute
+
+        execute(comm, config, args.output or Path("runs") / Path(args.config).stem, resume=args.resume)
+        return 0
+
+    return run_collectively(body)

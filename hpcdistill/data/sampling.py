@@ -1,0 +1,97 @@
+"""Random draws of images: each is a function of the seed and a counter, so of nothing else.
+
+Every rank draws the same global indices and takes its part by arithmetic; no generator has a state to save, and the
+number of ranks changes nothing. Not collective.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcdistill.errors import ConfigError
+
+# One stream of random numbers for each purpose.
+_VALIDATION, _SUPPORT, _BATCH = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The training images that may be drawn, by class.
+
+    Attributes:
+        by_class: for each class, the indices of its images in the training split, int64, ascending.
+    """
+
+    by_class: tuple[np.ndarray, ...]
+
+    @property
+    def indices(self) -> np.ndarray:
+        """All indices, ascending."""
+        return np.sort(np.concatenate(self.by_class))
+
+    @property
+    def smallest_class(self) -> int:
+        """Number of images in the class that has fewest."""
+        return min(len(members) for members in self.by_class)
+
+    def __len__(self) -> int:
+        return sum(len(members) for members in self.by_class)
+
+
+def make_pool(labels: np.ndarray, n_classes: int) -> Pool:
+    """Return the pool of all images with these labels `(n,)`."""
+    return Pool(tuple(np.flatnonzero(labels == k) for k in range(n_classes)))
+
+
+def hold_out(pool: Pool, count: int, seed: int) -> tuple[Pool, np.ndarray]:
+    """Split `count` class-balanced images off the pool; return the rest and the held-out indices, ascending.
+
+    Raises:
+        ConfigError: a class has too few images.
+    """
+    if count == 0:
+        return pool, np.empty(0, np.int64)
+    held = _draw(pool, count, np.random.default_rng([seed, _VALIDATION]), "data.validation")
+    rest = Pool(tuple(np.setdiff1d(members, held) for members in pool.by_class))
+    if rest.smallest_class == 0:
+        raise ConfigError(f"data.validation={count} leaves a class without training images. Make it smaller.")
+    return rest, np.sort(held)
+
+
+def draw_support(pool: Pool, per_class: int, seed: int, draw: int = 0) -> np.ndarray:
+    """Return indices of `per_class` random images of each class, ordered by class.
+
+    Raises:
+        ConfigError: a class has too few images.
+    """
+    n_classes = len(pool.by_class)
+    rng = np.random.default_rng([seed, _SUPPORT, draw])
+    return _draw(pool, per_class * n_classes, rng, f"support.images_per_class={per_class}")
+
+
+def draw_batch(pool: Pool, count: int, seed: int, step: int) -> np.ndarray:
+    """Return indices of `count` random, class-balanced images in random order: the target batch of a step.
+
+    Where `count` is no multiple of the number of classes, random classes get one more.
+
+    Raises:
+        ConfigError: a class has too few images.
+    """
+    rng = np.random.default_rng([seed, _BATCH, step])
+    return rng.permutation(_draw(pool, count, rng, f"kip.batch={count}"))
+
+
+def _draw(pool: Pool, count: int, rng: np.random.Generator, key: str) -> np.ndarray:
+    n_classes = len(pool.by_class)
+    shares = np.full(n_classes, count // n_classes)
+    shares[rng.permutation(n_classes)[: count % n_classes]] += 1
+    for k, (members, share) in enumerate(zip(pool.by_class, shares, strict=True)):
+        if share > len(members):
+            raise ConfigError(
+                f"{key} asks for {share} images of class {k}, which has {len(members)}. "
+                f"Class-balanced draws can have at most {n_classes * pool.smallest_class} images."
+            )
+    drawn = [rng.choice(m, size=s, replace=False) for m, s in zip(pool.by_class, shares, strict=True)]
+    return np.concatenate(drawn)

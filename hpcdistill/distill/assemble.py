@@ -1,0 +1,96 @@
+"""Distributed kernel blocks: which rank evaluates which, and how they are put together.
+
+The support's kernel `K_ss` is cut into tiles that depend on its size alone; the tiles are dealt out over the ranks.
+Target rows are split over the ranks in contiguous ranges. Every kernel entry is evaluated once, on one rank.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from mpi4py import MPI
+
+from hpcdistill.kernels.base import KernelBackend
+from hpcdistill.linalg.blockcyclic import BlockCyclic
+from hpcdistill.mpi.collectives import sum_array
+from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
+
+#: Target rows evaluated at a time: bounds a rank's memory, whatever the number of targets.
+ROWS_AT_A_TIME = 2048
+
+
+@dataclass(frozen=True)
+class Kernels:
+    """The two kernel evaluators of a run: `ss` for the support with itself, `ts` for targets with the support."""
+
+    ss: KernelBackend
+    ts: KernelBackend
+
+
+@dataclass(frozen=True)
+class Targets:
+    """A set of target images, of which each rank holds rows or can fetch them.
+
+    Attributes:
+        fetch: takes a half-open range of global rows and returns `(x, y)`: preprocessed images `(m, h, w, c)` and
+            labels `(m, classes)`, float64.
+        count: number of rows over all ranks.
+        report: called with (rows done, rows in all) of this rank after each of its chunks.
+    """
+
+    fetch: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
+    count: int
+    report: Callable[[int, int], None] = lambda done, total: None
+
+    def local_chunks(self, comm: MPI.Comm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Yield this rank's rows, some at a time. Not collective."""
+        start, stop = block_range(self.count, comm.Get_size(), comm.Get_rank())
+        for a, b in chunk_ranges(stop - start, ROWS_AT_A_TIME):
+            yield self.fetch(start + a, start + b)
+            self.report(b, stop - start)
+
+
+def support_tile(n: int) -> int:
+    """Return the side of the tiles of an `n × n` support kernel: small enough to share out, large enough to be quick."""
+    return max(4, min(128, -(-n // 4)))
+
+
+def my_tiles(comm: MPI.Comm, n: int, *, lower: bool) -> list[tuple[Range, Range]]:
+    """Return the tiles of the support kernel that this rank evaluates. Not collective."""
+    return square_tiles(n, support_tile(n), lower=lower)[comm.Get_rank() :: comm.Get_size()]
+
+
+def support_kernel(comm: MPI.Comm, backend: KernelBackend, handle: Any) -> np.ndarray:
+    """Return `K_ss` `(n, n)` float64, complete and exactly symmetric, on every rank. Collective.
+
+    Each entry is computed on one rank and added to zeros, so that it does not depend on the number of ranks.
+    """
+    n = len(handle)
+    k_ss = np.zeros((n, n))
+    for rows, columns in my_tiles(comm, n, lower=True):
+        block = evaluate_tile(backend, handle, rows, columns)
+        k_ss[slice(*rows), slice(*columns)] = block
+        k_ss[slice(*columns), slice(*rows)] = block.T
+    return sum_array(comm, k_ss)
+
+
+def support_kernel_blockcyclic(backend: KernelBackend, handle: Any, layout: BlockCyclic) -> np.ndarray:
+    """Return this rank's part of `K_ss`, lower triangle, computed in place in block-cyclic layout. Not collective.
+
+    Returns:
+        Fortran-ordered float64 of `layout.local_shape`; tiles strictly above the diagonal stay zero.
+    """
+    local = np.zeros(layout.local_shape, order="F")
+    for rows, columns, where in layout.tiles():
+        if rows[1] > columns[0]:
+            local[where] = evaluate_tile(backend, handle, rows, columns)
+    return local
+
+
+def evaluate_tile(backend: KernelBackend, handle: Any, rows: Range, columns: Range) -> np.ndarray:
+    """Return one tile of a support's kernel with itself; on the diagonal the backend sees that both sides are one."""
+    first = handle[slice(*rows)]
+    return backend.block(first, first if rows == columns else handle[slice(*columns)])

@@ -1,0 +1,72 @@
+"""Checkpoints: what is in an HDF5 file, and how it is read back. Needs no MPI; `checkpoint_write` writes them.
+
+Layout (schema version 1):
+
+    /support/images (n,h,w,c) float64, preprocessed    /support/labels (n,classes) float64    /support/source_index (n)
+    /support/{images_display,initial_display} (n,h,w,c) uint8, to look at: now, and as drawn from the training images
+    /preprocess/{mean,std,display_range}
+    /optimizer/{images,labels}/…  (KIP)                /label_solve/square  (Label Solve between chunks)
+    /random/{seed,step}                                /history/{step,loss,train_accuracy,…,seconds}
+    attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, architecture, step, complete
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from hpcdistill.errors import CheckpointError
+
+SCHEMA_VERSION = 1
+TEMPORARY_SUFFIX = ".tmp"
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """What a file holds: arrays by their HDF5 path, and the file's attributes."""
+
+    arrays: dict[str, np.ndarray]
+    attributes: dict[str, Any] = field(default_factory=dict)
+
+    def group(self, prefix: str) -> dict[str, np.ndarray]:
+        """Return the arrays below `prefix`, by the rest of their path."""
+        return {k.removeprefix(prefix + "/"): v for k, v in self.arrays.items() if k.startswith(prefix + "/")}
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Return the content of a complete checkpoint. Not collective; needs no MPI in h5py.
+
+    Raises:
+        CheckpointError: the file is missing, is no HDF5 file, is incomplete, or has another schema.
+    """
+    if not path.exists():
+        raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.")
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            _check_attributes(path, attributes)
+            names: list[str] = []
+            file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
+            return Checkpoint({name: file[name][...] for name in names}, attributes)
+    except (OSError, RuntimeError, KeyError) as error:
+        raise CheckpointError(f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]}).") from error
+
+
+def _check_attributes(path: Path, attributes: dict[str, Any]) -> None:
+    if "schema_version" not in attributes:
+        raise CheckpointError(f"{path}: was not written by hpcdistill (it has no attribute schema_version).")
+    if not attributes.get("complete"):
+        raise CheckpointError(f"{path}: is incomplete: whoever wrote it was stopped. Use the checkpoint before it.")
+    if attributes["schema_version"] != SCHEMA_VERSION:
+        raise CheckpointError(
+            f"{path}: has schema version {attributes['schema_version']}; this hpcdistill reads {SCHEMA_VERSION}. "
+            f"Use hpcdistill {attributes.get('hpcdistill_version', '?')}."
+        )
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value

@@ -1,0 +1,110 @@
+"""Writing checkpoints in parallel HDF5: by all ranks, complete or not there at all.
+
+A file is written collectively under a temporary name, marked complete, flushed to disk and only then renamed, so that a
+process killed at any moment leaves the checkpoint before it untouched.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import h5py
+import numpy as np
+from mpi4py import MPI
+
+from hpcdistill.errors import EnvironmentSetupError, StorageError
+from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX, Checkpoint
+from hpcdistill.mpi.collectives import on_root
+from hpcdistill.mpi.partition import block_range
+
+#: Room set aside on disk beyond the arrays, for HDF5's own structures.
+_METADATA_BYTES = 1 << 20
+
+
+def write_checkpoint(comm: MPI.Comm, path: Path, checkpoint: Checkpoint) -> None:
+    """Write `path` so that it is complete or absent, whatever happens. Collective.
+
+    Args:
+        comm: every rank gives the same `checkpoint` and writes its share of the rows.
+        path: final name; its directory exists.
+
+    Raises:
+        StorageError: no space, quota, or I/O error; `path` is as it was before.
+        EnvironmentSetupError: more than one rank, but h5py was built without MPI.
+    """
+    if comm.Get_size() > 1 and not h5py.get_config().mpi:
+        raise EnvironmentSetupError("h5py was built without parallel HDF5. Run jobs/setup.sh, or one rank only.")
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    n_bytes = sum(array.nbytes for array in checkpoint.arrays.values()) + _METADATA_BYTES
+    on_root(comm, lambda: _reserve(temporary, n_bytes))
+    try:
+        _write_collectively(comm, temporary, checkpoint)
+    except OSError as error:
+        raise _storage_error(temporary, error) from error
+    comm.Barrier()
+    on_root(comm, lambda: _publish(temporary, path))
+
+
+def _write_collectively(comm: MPI.Comm, temporary: Path, checkpoint: Checkpoint) -> None:
+    parallel = {"driver": "mpio", "comm": comm} if comm.Get_size() > 1 else {}
+    with h5py.File(temporary, "w", **parallel) as file:
+        file.attrs["complete"] = False
+        for key, value in checkpoint.attributes.items():
+            file.attrs[key] = value
+        for name, array in checkpoint.arrays.items():
+            _write_rows(comm, file, name, np.atleast_1d(array))
+        file.flush()
+        file.attrs["complete"] = True
+
+
+def _write_rows(comm: MPI.Comm, file: h5py.File, name: str, array: np.ndarray) -> None:
+    """Write this rank's rows of one array; all ranks take part, also those without rows."""
+    dataset = file.create_dataset(name, array.shape, array.dtype)
+    start, stop = block_range(len(array), comm.Get_size(), comm.Get_rank())
+    if comm.Get_size() == 1:
+        dataset[...] = array
+        return
+    with dataset.collective:
+        dataset[start:stop] = array[start:stop]
+
+
+def _reserve(temporary: Path, n_bytes: int) -> None:
+    """Ask for the disk space before any rank depends on it, so that a full disk is one clear error."""
+    try:
+        descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
+        try:
+            os.posix_fallocate(descriptor, 0, n_bytes)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise _storage_error(temporary, error, n_bytes) from error
+
+
+def _publish(temporary: Path, path: Path) -> None:
+    try:
+        _sync(temporary)
+        os.replace(temporary, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise _storage_error(path, error) from error
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _storage_error(path: Path, error: OSError, n_bytes: int | None = None) -> StorageError:
+    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+    needed = f" for {n_bytes / 2**20:.1f} MiB" if n_bytes else ""
+    reason = f"no space left{needed}" if full else str(error).splitlines()[0]
+    return StorageError(
+        f"{path.parent}: checkpoint {path.name.removesuffix(TEMPORARY_SUFFIX)} could not be written ({reason}). "
+        "The checkpoints before it are intact: make room, then continue with --resume."
+    )

@@ -1,0 +1,79 @@
+"""A distilled set in files that others read: NumPy arrays and a contact sheet. Needs no MPI."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFont
+
+from hpcdistill.io.checkpoint import Checkpoint
+
+#: Images per row of a contact sheet, and how many are shown at most in each half.
+_COLUMNS, _MOST = 10, 100
+#: Side of an enlarged image and the room for the text below it, in pixels.
+_SIDE, _CAPTION, _GAP, _TITLE = 64, 14, 4, 26
+
+
+def export_npz(checkpoint: Checkpoint, path: Path) -> None:
+    """Write the support set and what is needed to use it as a compressed `.npz`.
+
+    Arrays: `images` `(n,h,w,c)` uint8 as they look, `images_preprocessed` float64, `labels` `(n,classes)`,
+    `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`.
+    """
+    a = checkpoint.arrays
+    history = {f"history_{name}": column for name, column in checkpoint.group("history").items()}
+    np.savez_compressed(
+        path,
+        images=a["support/images_display"],
+        images_preprocessed=a["support/images"],
+        labels=a["support/labels"],
+        source_index=a["support/source_index"],
+        mean=a["preprocess/mean"],
+        std=a["preprocess/std"],
+        config=checkpoint.attributes["config"],
+        class_names=checkpoint.attributes["class_names"].split("\n"),
+        **history,
+    )
+
+
+def export_png(checkpoint: Checkpoint, path: Path) -> None:
+    """Write a contact sheet: the natural images that the run started from above, the support now below."""
+    names = checkpoint.attributes["class_names"].split("\n")
+    captions = [names[k] for k in checkpoint.arrays["support/labels"].argmax(axis=1)]
+    method = {"kip": f"distilled, step {checkpoint.attributes['step']}"}.get(checkpoint.attributes["method"], "support")
+    halves = [
+        _panel(checkpoint.arrays["support/initial_display"], captions, "natural"),
+        _panel(checkpoint.arrays["support/images_display"], captions, method),
+    ]
+    sheet = Image.new("RGB", (halves[0].width, sum(half.height for half in halves)), "white")
+    for i, half in enumerate(halves):
+        sheet.paste(half, (0, i * halves[0].height))
+    sheet.save(path, format="PNG")
+
+
+def _panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
+    count = min(len(images), _MOST)
+    n_rows, columns = -(-count // _COLUMNS), min(count, _COLUMNS)
+    width, height = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
+    panel = Image.new("RGB", (columns * width + _GAP, _TITLE + n_rows * height + _GAP), "white")
+    draw = ImageDraw.Draw(panel)
+    shown = f" (first {count} of {len(images)})" if count < len(images) else ""
+    draw.text((_GAP, 5), title + shown, fill="black", font=ImageFont.load_default(14))
+    for i in range(count):
+        x, y = _GAP + i % _COLUMNS * width, _TITLE + i // _COLUMNS * height
+        panel.paste(_enlarge(images[i]), (x, y))
+        draw.text((x + 1, y + _SIDE), captions[i][:11], fill="black", font=ImageFont.load_default(10))
+    return panel
+
+
+def _enlarge(image: np.ndarray) -> Image.Image:
+    """Return one image `(h, w, c)` as RGB of the sheet's size, pixels kept as squares; channels 1, 3, else their mean."""
+    channels = image.shape[-1]
+    rgb = image if channels == 3 else np.repeat(np.rint(image.mean(axis=-1, keepdims=True)).astype(np.uint8), 3, axis=-1)
+    picture = Image.fromarray(np.ascontiguousarray(rgb), "RGB")
+    scale = _SIDE / max(picture.size)
+    size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))
+    framed = Image.new("RGB", (_SIDE, _SIDE), "white")
+    framed.paste(picture.resize(size, Image.Resampling.NEAREST), (0, 0))
+    return framed

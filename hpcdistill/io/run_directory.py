@@ -1,0 +1,94 @@
+"""The folder of one run: its checkpoints, which of them are kept, and where a resumed run starts. Called on rank 0."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from hpcdistill.errors import CheckpointError, ConfigError, EnvironmentSetupError, StorageError
+from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX, Checkpoint, read_checkpoint
+
+#: Steps at which the papers' authors released checkpoints; then every `_LATE_INTERVAL` steps.
+PAPER_STEPS = frozenset((0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000))
+_LATE_INTERVAL = 500
+
+
+def in_paper_schedule(step: int) -> bool:
+    """Return whether the papers' authors kept the checkpoint of this step. Source: their released sets."""
+    return step in PAPER_STEPS or (step > max(PAPER_STEPS) and step % _LATE_INTERVAL == 0)
+
+
+class RunDirectory:
+    """`OUTPUT/checkpoints/step-NNNNNN.h5`, `OUTPUT/latest.h5` (a link) and `OUTPUT/best.h5`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self.latest = path / "latest.h5"
+        self.best = path / "best.h5"
+
+    def checkpoint_path(self, step: int) -> Path:
+        """Return the name of a step's checkpoint."""
+        return self.checkpoints / f"step-{step:06d}.h5"
+
+    def prepare(self, *, resume: bool) -> None:
+        """Make the folder and check that it can be written to.
+
+        Raises:
+            ConfigError: it holds a run already, and `resume` was not asked for.
+            EnvironmentSetupError: it cannot be made or written to.
+        """
+        if not resume and self._steps():
+            raise ConfigError(
+                f"{self.path}: holds a run already (last checkpoint: step {self._steps()[-1]}). "
+                "Continue it with --resume, or give another folder with --output."
+            )
+        probe = self.checkpoints / f"probe{TEMPORARY_SUFFIX}"
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            probe.touch()
+            for leftover in [*self.checkpoints.glob(f"*{TEMPORARY_SUFFIX}"), *self.path.glob(f"*{TEMPORARY_SUFFIX}")]:
+                leftover.unlink()
+        except OSError as error:
+            raise EnvironmentSetupError(
+                f"{self.path}: cannot be written to ({error.strerror}). Give another folder with --output."
+            ) from error
+
+    def newest(self, say: Callable[[str], None]) -> Checkpoint | None:
+        """Return the newest complete checkpoint, or None where there is none at all.
+
+        Raises:
+            CheckpointError: there are checkpoints, but not one of them can be used.
+        """
+        problem = None
+        for step in reversed(self._steps()):
+            path = self.checkpoint_path(step)
+            try:
+                checkpoint = read_checkpoint(path)
+            except CheckpointError as error:
+                problem = error
+                say(f"skipping a damaged checkpoint: {error}")
+                continue
+            say(f"resuming from {path}")
+            return checkpoint
+        if problem is not None:
+            raise problem
+        return None
+
+    def published(self, step: int, keep: int) -> None:
+        """Point `latest.h5` to a step's checkpoint that was just written, and remove those no longer kept."""
+        try:
+            link = self.latest.with_name(self.latest.name + TEMPORARY_SUFFIX)
+            link.unlink(missing_ok=True)
+            link.symlink_to(self.checkpoint_path(step).relative_to(self.path))
+            os.replace(link, self.latest)
+            for old in self._steps()[:-keep]:
+                if not in_paper_schedule(old):
+                    self.checkpoint_path(old).unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(f"{self.path}: checkpoints could not be tidied ({error}).") from error
+
+    def _steps(self) -> list[int]:
+        names = (p.stem.removeprefix("step-") for p in self.checkpoints.glob("step-*.h5"))
+        return sorted(int(name) for name in names if name.isdigit())

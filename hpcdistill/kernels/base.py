@@ -1,0 +1,148 @@
+"""What every kernel backend offers, the handles it works on, and the checks it shares with the others."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hpcdistill.errors import InputError
+
+
+@dataclass(frozen=True)
+class Handle:
+    """Images as a backend wants them, with what it computed once per image. `handle[a:b]` is a range of rows, no copy.
+
+    Attributes:
+        images: (n, h, w, c), C-contiguous, in the backend's dtype. Not to be changed while the handle is in use.
+        per_image: arrays whose first axis is the image; what they hold is the backend's business.
+        source: the same object for all ranges of what one call of `prepare` returned.
+        start: row of `source` that is row 0 here.
+    """
+
+    images: np.ndarray
+    per_image: tuple[np.ndarray, ...] = ()
+    source: object = field(default_factory=object, repr=False)
+    start: int = 0
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, rows: slice) -> Handle:
+        if not isinstance(rows, slice):
+            raise TypeError(f"A handle takes a range of rows, as in handle[a:b], not {rows!r}.")
+        start, stop, step = rows.indices(len(self))
+        if step != 1:
+            raise ValueError(f"A handle takes contiguous ranges only, not a step of {step}.")
+        window = slice(start, max(start, stop))
+        return Handle(self.images[window], tuple(a[window] for a in self.per_image), self.source, self.start + start)
+
+    def offset_in(self, other: Handle) -> int | None:
+        """Return k such that row i here and row i + k of `other` are the same image; None if they share no source."""
+        return self.start - other.start if self.source is other.source else None
+
+    def is_same_rows(self, other: Handle) -> bool:
+        """Whether both hold the same rows of the same source."""
+        return self.offset_in(other) == 0 and len(self) == len(other)
+
+
+class KernelBackend(Protocol):
+    """Kernels of one architecture, for images of one shape, in one floating-point type. No method communicates.
+
+    A backend's class takes `(architecture, image_shape, dtype)` and raises `NotSuitable` where it cannot serve them.
+    """
+
+    name: str
+    dtype: np.dtype
+
+    def prepare(self, images: ArrayLike) -> Any:
+        """Return a handle with `len()` and `handle[a:b]`, holding what is computed once per image.
+
+        Args:
+            images: (n, h, w, c), any float dtype, any memory layout; n may be 0. Converted to `dtype`. An array that
+                already fits is not copied: do not change it while the handle is in use.
+
+        Raises:
+            ValueError: the shape or type is not that of the backend.
+            InputError: an image is not finite → look for NaN in the data or lower the learning rate.
+
+        Not collective.
+        """
+        ...
+
+    def block(self, h1: Any, h2: Any) -> np.ndarray:
+        """Return the kernel matrix `K[i, j] = K(x1_i, x2_j)`, (len(h1), len(h2)), in `dtype`.
+
+        Where both handles hold the same rows of one prepared set, the result is exactly symmetric.
+
+        Raises:
+            ValueError: the handles hold images of different shapes.
+
+        Not collective.
+        """
+        ...
+
+    def block_vjp(self, h1: Any, h2: Any, cotangent: np.ndarray) -> np.ndarray:
+        """Return `d/dx1 Σ_ij cotangent[i, j] K(x1_i, x2_j)` with x2 held fixed, (len(h1), h, w, c), in `dtype`.
+
+        For a kernel of images with themselves, the gradient of `Σ C ∘ K(x, x)` is
+        `block_vjp(h, h, C + Cᵀ)`: x enters twice and K is symmetric.
+
+        Args:
+            h1, h2: handles of the images.
+            cotangent: (len(h1), len(h2)), any float dtype.
+
+        Raises:
+            ValueError: the shapes do not fit each other.
+
+        Not collective.
+        """
+        ...
+
+
+def check_images(images: ArrayLike, image_shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
+    """Return `images` as a C-contiguous array of `dtype`, without a copy where it is one.
+
+    Args:
+        images: (n, *image_shape), any float dtype.
+        image_shape: (h, w, c).
+        dtype: float32 or float64.
+
+    Raises:
+        ValueError: not floating point → convert and scale first; not of this shape → prepare what the backend is for.
+        InputError: some pixel is NaN or infinite, or too large for `dtype`.
+
+    Not collective.
+    """
+    array = np.asarray(images)
+    if array.dtype.kind != "f":
+        raise ValueError(f"Images must be floating point, not {array.dtype}: convert and scale them first.")
+    if array.shape[1:] != tuple(image_shape) or array.ndim != 4:
+        raise ValueError(f"Images must be (n, {', '.join(map(str, image_shape))}), not {array.shape}.")
+    with np.errstate(over="ignore"):
+        array = np.ascontiguousarray(array, dtype)
+    if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
+        bad = next(i for i, image in enumerate(array) if not np.isfinite(image).all())
+        raise InputError(
+            f"Image {bad} of {len(array)} has pixels that are NaN, infinite or beyond {dtype}: "
+            "look for damaged data or, in training, lower the learning rate."
+        )
+    return array
+
+
+def check_pair(h1: Handle, h2: Handle) -> None:
+    """Raise `ValueError` unless both handles hold images of one shape and type. Not collective."""
+    for what in ("shape", "dtype"):
+        a, b = getattr(h1.images[:0], what), getattr(h2.images[:0], what)
+        if a != b:
+            raise ValueError(f"The two handles hold images of different {what}: {a} and {b}.")
+
+
+def check_cotangent(cotangent: ArrayLike, h1: Handle, h2: Handle) -> np.ndarray:
+    """Return the cotangent in the handles' dtype; `ValueError` unless it is (len(h1), len(h2)). Not collective."""
+    array = np.asarray(cotangent, h1.images.dtype)
+    if array.shape != (len(h1), len(h2)):
+        raise ValueError(f"The cotangent must be {(len(h1), len(h2))}, one entry per pair, not {array.shape}.")
+    return array

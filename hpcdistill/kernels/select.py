@@ -1,0 +1,58 @@
+"""Choice of the kernel backend: an ordered fall-through on "not suitable"."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from hpcdistill.architecture import Architecture
+from hpcdistill.errors import ConfigError, NotSuitable
+from hpcdistill.kernels.base import KernelBackend
+
+#: Name, and where its class is: imported only when asked. In order of preference, the most special first and the most
+#: general last. A backend that serves fewer cases faster is one more line above those that it replaces.
+BACKENDS: tuple[tuple[str, str, str], ...] = (
+    ("fc", "hpcdistill.kernels.fully_connected", "FullyConnectedBackend"),
+    ("tangents", "hpcdistill.kernels.tangents", "TangentsBackend"),
+)
+DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def choose_backend(
+    architecture: Architecture, image_shape: tuple[int, int, int], dtype: DTypeLike, requested: str = "auto"
+) -> KernelBackend:
+    """Return the first backend in `BACKENDS` that can serve the request, or the one that was asked for.
+
+    Args:
+        architecture: network and kind of kernel.
+        image_shape: (h, w, c) of all images it will see.
+        dtype: float32 or float64, the type of its inputs and results.
+        requested: "auto", or a name in `BACKENDS`.
+
+    Raises:
+        ConfigError: unknown name, or a backend that cannot serve this request → one of the names in the message, or
+            "auto"; images too small for the architecture; another dtype.
+        EnvironmentSetupError: the backend needs a library that is missing → install it as the message says.
+
+    Not collective.
+    """
+    dtype = np.dtype(dtype)
+    if dtype not in DTYPES:
+        raise ConfigError(f"A kernel cannot be computed in {dtype}. Valid: float32, float64.")
+    architecture.check_image_size(*image_shape[:2])
+    names = [name for name, _, _ in BACKENDS]
+    if requested not in ("auto", *names):
+        raise ConfigError(f"kernel.backend {requested!r} is unknown. Valid: auto, {', '.join(names)}.")
+    reasons = []
+    for name, module, attribute in BACKENDS:
+        if requested in ("auto", name):
+            try:
+                return getattr(import_module(module), attribute)(architecture, image_shape, dtype)
+            except NotSuitable as reason:
+                reasons.append(f"{name}: {reason}")
+    raise ConfigError(
+        f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "
+        f"({'; '.join(reasons)}). Valid: auto, {', '.join(names)}."
+    )

@@ -1,0 +1,167 @@
+"""Every MPI call but start-up and shutdown. Each function is collective over the communicator it is given.
+
+Messages of more than 2^31 − 1 elements fail in MPI libraries before MPI 4, so arrays travel in pieces.
+
+Errors: a rank that fails alone must not leave the others waiting. `agree` makes one rank's exception everybody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, TypeVar
+
+import numpy as np
+from mpi4py import MPI
+from mpi4py.util import pkl5
+
+from hpcdistill.errors import HpcDistillError
+
+T = TypeVar("T")
+
+#: Elements per message. 2^27 float64 are 1 GiB.
+PIECE_ELEMENTS = 2**27
+
+
+def sum_array(comm: MPI.Comm, array: np.ndarray) -> np.ndarray:
+    """Add `array` over the ranks, in place, and return it.
+
+    Args:
+        comm: communicator; collective.
+        array: C-contiguous, same shape and dtype on every rank.
+    """
+    for piece in _pieces(array):
+        comm.Allreduce(MPI.IN_PLACE, piece, op=MPI.SUM)
+    return array
+
+
+def bcast_array(comm: MPI.Comm, array: np.ndarray, root: int = 0) -> np.ndarray:
+    """Overwrite `array` (C-contiguous, same shape and dtype everywhere) with the root's, and return it. Collective."""
+    for piece in _pieces(array):
+        comm.Bcast(piece, root=root)
+    return array
+
+
+def bcast_object(comm: MPI.Comm, value: T, root: int = 0) -> T:
+    """Return the root's picklable `value` on every rank. Collective. Arrays inside may be larger than one message."""
+    return pkl5.Intracomm(comm).bcast(value, root=root)
+
+
+def agree_any(comm: MPI.Comm, flag: bool) -> bool:
+    """Return whether `flag` is set on any rank. Collective."""
+    return bool(comm.allreduce(int(flag), op=MPI.MAX))
+
+
+def gather_tree(comm: MPI.Comm, value: T, merge: Callable[[T, T], T], send: Callable, receive: Callable) -> T | None:
+    """Fold the ranks' values along a binary tree in rank order; the result is on rank 0, None elsewhere. Collective.
+
+    The order of merges depends on the number of ranks alone, so the result is reproducible. `send(comm, value, dest)`
+    and `receive(comm, like, source)` move one value.
+    """
+    rank, size, step = comm.Get_rank(), comm.Get_size(), 1
+    while step < size:
+        if rank % (2 * step):
+            send(comm, value, rank - step)
+            return None
+        if rank + step < size:
+            value = merge(value, receive(comm, value, rank + step))
+        step *= 2
+    return value
+
+
+def send_arrays(comm: MPI.Comm, arrays: tuple[np.ndarray, ...], dest: int) -> None:
+    """Send C-contiguous arrays to `dest`, which calls `receive_arrays`."""
+    for array in arrays:
+        for piece in _pieces(array):
+            comm.Send(piece, dest=dest)
+
+
+def receive_arrays(comm: MPI.Comm, like: tuple[np.ndarray, ...], source: int) -> tuple[np.ndarray, ...]:
+    """Return arrays of the shapes and dtypes of `like` sent by `send_arrays`."""
+    received = tuple(np.empty_like(array) for array in like)
+    for array in received:
+        for piece in _pieces(array):
+            comm.Recv(piece, source=source)
+    return received
+
+
+@contextmanager
+def agree(comm: MPI.Comm) -> Iterator[None]:
+    """Run a block without communication on every rank; if it raises anywhere, raise everywhere. Collective at its end.
+
+    All ranks raise the error of the lowest rank that failed, so that one message reaches the user.
+    """
+    error: Exception | None = None
+    try:
+        yield
+    except Exception as caught:  # re-raised below, on every rank
+        error = caught
+    failed = comm.allreduce(comm.Get_rank() if error is not None else comm.Get_size(), op=MPI.MIN)
+    if failed < comm.Get_size():
+        raise comm.bcast(_portable(error), root=failed) from error
+
+
+def on_root(comm: MPI.Comm, function: Callable[[], T]) -> T:
+    """Call `function` on rank 0 and return its (picklable) result on every rank; its error is raised on every rank.
+
+    Collective.
+    """
+    result: Any = None
+    with agree(comm):
+        if comm.Get_rank() == 0:
+            result = function()
+    return bcast_object(comm, result)
+
+
+def node_communicator(comm: MPI.Comm) -> MPI.Comm:
+    """Return the communicator of the ranks that share this node's memory. Collective; the caller frees it."""
+    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+
+
+def share_array(node: MPI.Comm, array: np.ndarray | None) -> np.ndarray:
+    """Put the node's first rank's `array` into shared memory and return a read-only view on every rank of the node.
+
+    Args:
+        node: from `node_communicator`; collective.
+        array: on rank 0 of `node`; ignored on the others. One copy exists per node, for as long as the process lives.
+    """
+    shape, dtype = bcast_object(node, (array.shape, array.dtype) if node.Get_rank() == 0 and array is not None else None)
+    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    window = MPI.Win.Allocate_shared(n_bytes if node.Get_rank() == 0 else 0, 1, comm=node)
+    buffer, _ = window.Shared_query(0)
+    shared = np.ndarray(shape, dtype, buffer=buffer)
+    window.Lock_all()
+    if array is not None and node.Get_rank() == 0:
+        shared[...] = array
+    window.Sync()
+    node.Barrier()
+    window.Sync()
+    _windows.append(window)
+    shared.flags.writeable = False
+    return shared
+
+
+def free_windows() -> None:
+    """Free the shared-memory windows. Collective over all ranks, in the order of their creation; call before the end."""
+    while _windows:
+        window = _windows.pop(0)
+        window.Unlock_all()
+        window.Free()
+
+
+_windows: list[MPI.Win] = []
+
+
+def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    flat = array.reshape(-1)
+    if not np.shares_memory(flat, array) and array.size:
+        raise ValueError("arrays must be C-contiguous to be communicated")
+    for start in range(0, flat.size, PIECE_ELEMENTS):
+        yield flat[start : start + PIECE_ELEMENTS]
+
+
+def _portable(error: Exception | None) -> Exception | None:
+    """Return an error that can be pickled: ours as they are, others by their text."""
+    if error is None or isinstance(error, HpcDistillError):
+        return error
+    return RuntimeError(f"{type(error).__name__}: {error}")

@@ -1,0 +1,33 @@
+"""Who owns what: arithmetic on rank and size. Nothing here communicates."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+Range = tuple[int, int]
+
+
+def block_range(n: int, size: int, rank: int) -> Range:
+    """Return the half-open range of `n` items that `rank` of `size` owns.
+
+    Ranges are contiguous, in rank order, cover `0…n`, and differ in length by one at most; the longer ones come first.
+    With more ranks than items the last ranks own nothing.
+    """
+    share, extra = divmod(n, size)
+    start = rank * share + min(rank, extra)
+    return start, start + share + (rank < extra)
+
+
+def chunk_ranges(n: int, length: int) -> Iterator[Range]:
+    """Yield half-open ranges of at most `length` items that cover `0…n` in order."""
+    for start in range(0, n, length):
+        yield start, min(start + length, n)
+
+
+def square_tiles(n: int, tile: int, *, lower: bool) -> list[tuple[Range, Range]]:
+    """Return the tiles `(rows, columns)` of an `n × n` matrix, all or those that touch its lower triangle.
+
+    The list, and so each entry's tile, depends on `n` and `tile` alone, never on the number of ranks.
+    """
+    ranges = list(chunk_ranges(n, tile))
+    return [(r, c) for i, r in enumerate(ranges) for c in ranges[: i + 1 if lower else None]]

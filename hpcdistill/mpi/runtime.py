@@ -1,0 +1,86 @@
+"""Start and end of an MPI program: the only place that names COMM_WORLD.
+
+`run_collectively` is what every command that may run on several ranks goes through. It makes sure that an error ends
+all ranks, quickly, with one readable message, and that the exit code is the error's own.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import NoReturn
+
+from mpi4py import MPI
+
+from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError
+from hpcdistill.mpi import collectives
+
+#: How long the failing rank waits for the others to fail alike, before it aborts the job.
+AGREEMENT_SECONDS = 2.0
+
+
+def world() -> MPI.Intracomm:
+    """Return the communicator of all ranks."""
+    return MPI.COMM_WORLD
+
+
+def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
+    """Call `body(comm)` on every rank and return the exit code. Collective.
+
+    An error that all ranks raise together (as after `collectives.agree`) is printed once and ends them in an orderly
+    way. An error of some ranks alone is printed by the first of them and ends the job through `MPI_Abort`.
+    """
+    comm = world()
+    failures = comm.Dup()  # so that waiting for the others cannot be mistaken for one of the body's collectives
+    try:
+        code = body(comm)
+    except HpcDistillError as error:
+        _end_failed(failures, f"error: {error}", error.exit_code)
+        return error.exit_code
+    except (Exception, KeyboardInterrupt) as error:
+        where = f" on rank {comm.Get_rank()}" if comm.Get_size() > 1 else ""
+        interrupted = isinstance(error, KeyboardInterrupt)
+        text = f"interrupted{where}" if interrupted else f"internal error{where}:\n{traceback.format_exc()}"
+        _end_failed(failures, text, 130 if interrupted else EXIT_INTERNAL)
+        return 130 if interrupted else EXIT_INTERNAL
+    collectives.free_windows()
+    return code
+
+
+def _end_failed(comm: MPI.Intracomm, message: str, code: int) -> None:
+    """Print one message for the job; abort it unless every rank arrives here in time."""
+    arrived = _all_arrive(comm)
+    if comm.Get_rank() == 0 or not arrived:
+        print(f"hpcdistill: {message}", file=sys.stderr, flush=True)
+    if not arrived:
+        _abort(comm, code)
+    collectives.free_windows()
+
+
+def _all_arrive(comm: MPI.Intracomm) -> bool:
+    """Wait a little for all ranks to fail; return whether they did."""
+    if comm.Get_size() == 1:
+        return True
+    request, deadline = comm.Ibarrier(), MPI.Wtime() + AGREEMENT_SECONDS
+    while not request.Test():
+        if MPI.Wtime() > deadline:
+            return False
+    return True
+
+
+def _abort(comm: MPI.Intracomm, code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.stderr.flush()
+    comm.Abort(code)
+    os._exit(code)  # for MPI libraries whose Abort returns
+
+
+def local_rank_and_size() -> tuple[int, int]:
+    """Return this rank's number among those on its node, and how many they are. Collective."""
+    node = collectives.node_communicator(world())
+    try:
+        return node.Get_rank(), node.Get_size()
+    finally:
+        node.Free()

@@ -1,0 +1,78 @@
+"""What a run says while it works: a live bar on a terminal, plain lines elsewhere, nothing on ranks but the first."""
+
+from __future__ import annotations
+
+import sys
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+#: Seconds between plain lines about one and the same activity.
+_LINE_INTERVAL_SECONDS = 5.0
+
+
+class Reporter:
+    """Progress of one activity at a time.
+
+    Args:
+        active: whether this process speaks at all (rank 0).
+    """
+
+    def __init__(self, active: bool) -> None:
+        self._active, self._live = active, active and sys.stdout.isatty()
+        self._console = Console(highlight=False, soft_wrap=True, quiet=not active)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=30),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[figures]}"),
+            TimeRemainingColumn(),
+            console=self._console,
+            transient=True,
+            disable=not self._live,
+        )
+        self._task: TaskID | None = None
+        self._title = ""
+        self._last_line = self._started = time.monotonic()
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self._progress.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line."""
+        if self._active:
+            self._console.print(text, markup=False)
+            sys.stdout.flush()
+
+    def advance(self, title: str, done: int, total: int, figures: str = "", *, now: bool = False) -> None:
+        """Show that `done` of `total` is done.
+
+        Args:
+            title: the activity; a new one starts a new bar.
+            figures: figures worth showing beside it.
+            now: print a plain line even if the last one is not long ago.
+        """
+        if self._live:
+            self._show_bar(title, done, total, figures)
+        elif self._active and (now or time.monotonic() - self._last_line >= _LINE_INTERVAL_SECONDS):
+            self._last_line = time.monotonic()
+            self.say(f"[{time.monotonic() - self._started:6.1f} s] {title} {done}/{total} {figures}".rstrip())
+
+    def rows(self, title: str, done: int, total: int) -> None:
+        """Show progress inside a step: on a terminal the step's own bar stays, elsewhere a line now and then."""
+        if not self._live:
+            self.advance(f"  {title}", done, total)
+
+    def _show_bar(self, title: str, done: int, total: int, figures: str) -> None:
+        if self._task is None or self._title != title:
+            if self._task is not None:
+                self._progress.remove_task(self._task)
+            self._task, self._title = self._progress.add_task(title, total=total, figures=figures), title
+        self._progress.update(self._task, completed=done, total=total, figures=figures)

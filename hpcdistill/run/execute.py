@@ -1,0 +1,64 @@
+"""Start, or resume, a run: check everything that can be checked, then hand over to the method."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from mpi4py import MPI
+
+from hpcdistill.config import Config
+from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.mpi.collectives import on_root
+from hpcdistill.progress import Reporter
+from hpcdistill.run.experiment import Experiment, load_experiment
+from hpcdistill.run.kip import run_kip
+from hpcdistill.run.krr import run_krr
+from hpcdistill.run.label_solve import run_label_solve
+from hpcdistill.run.recorder import check_same_run
+
+_METHODS = {"kip": run_kip, "label_solve": run_label_solve, "krr": run_krr}
+
+
+def execute(comm: MPI.Comm, config: Config, output: Path, *, resume: bool) -> None:
+    """Run a configuration and leave its checkpoints in `output`. Collective.
+
+    Args:
+        resume: continue from the newest complete checkpoint in `output`, on any number of ranks; from the start where
+            there is none.
+
+    Raises:
+        InputError: on every rank, before anything is written.
+        NumericalError, StorageError: on every rank; what was saved before is intact.
+    """
+    directory = RunDirectory(output)
+    with Reporter(comm.Get_rank() == 0) as reporter:
+        checkpoint = _find_checkpoint(comm, config, directory, reporter) if resume else None
+        experiment = load_experiment(comm, config, reporter)
+        on_root(comm, lambda: directory.prepare(resume=resume))
+        reporter.say(_headline(experiment, output))
+        _METHODS[config.method](experiment, directory, checkpoint)
+        reporter.say(f"wrote {directory.latest}")
+
+
+def _find_checkpoint(
+    comm: MPI.Comm, config: Config, directory: RunDirectory, reporter: Reporter
+) -> Checkpoint | None:
+    def find() -> Checkpoint | None:
+        checkpoint = directory.newest(reporter.say)
+        if checkpoint is not None:
+            check_same_run(checkpoint, config, str(directory.path))
+        return checkpoint
+
+    return on_root(comm, find)
+
+
+def _headline(experiment: Experiment, output: Path) -> str:
+    config, dataset, kernels = experiment.config, experiment.dataset, experiment.kernels
+    height, width, channels = dataset.image_shape
+    n_s = config.support.images_per_class * dataset.n_classes or len(experiment.pool)
+    return (
+        f"{config.method} on {dataset.name} ({len(experiment.pool)} training images {height}×{width}×{channels}, "
+        f"{dataset.n_classes} classes), {n_s} support images, {config.kernel.architecture} {config.kernel.kind.upper()}, "
+        f"backend {kernels.ts.name} ({config.kernel.precision}), ranks {experiment.comm.Get_size()}, output {output}"
+    )

@@ -1,0 +1,145 @@
+"""What every method starts from: data in shared memory, preprocessing, kernels — loaded and checked on all ranks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+from mpi4py import MPI
+
+from hpcdistill.config import Config
+from hpcdistill.data.dataset import Dataset, Split
+from hpcdistill.data.preprocess import Standardisation, centred_one_hot, fit_standardisation
+from hpcdistill.data.readers import load_dataset
+from hpcdistill.data.sampling import Pool, hold_out, make_pool
+from hpcdistill.distill.assemble import Kernels, Targets
+from hpcdistill.errors import ConfigError
+from hpcdistill.kernels.select import choose_backend
+from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root, share_array
+from hpcdistill.progress import Reporter
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Data, preprocessing and kernels of a run, the same on every rank.
+
+    Attributes:
+        pool: training images that may be drawn; `validation` are those held out, ascending indices.
+        standardise: fitted on the pool.
+    """
+
+    comm: MPI.Comm
+    config: Config
+    reporter: Reporter
+    dataset: Dataset
+    pool: Pool
+    validation: np.ndarray
+    standardise: Standardisation
+    kernels: Kernels
+
+    def _targets(self, split: Split, indices: np.ndarray, title: str) -> Targets:
+
+        def fetch(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+            chosen = indices[start:stop]
+            y = centred_one_hot(split.labels[chosen], self.dataset.n_classes)
+            return self.standardise.apply(split.images[chosen]), y
+
+        def report(done: int, total: int) -> None:
+            self.reporter.rows(title, done, total)
+
+        return Targets(fetch, len(indices), report)
+
+    def train_targets(self, indices: np.ndarray) -> Targets:
+        """Return training images as targets."""
+        return self._targets(self.dataset.train, indices, "training images of this rank")
+
+    def test_targets(self) -> Targets | None:
+        """Return the test images as targets, or None where the data set has none."""
+        test = self.dataset.test
+        return None if test is None else self._targets(test, np.arange(len(test)), "test images of this rank")
+
+    def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return training images and their centred one-hot labels as `(x_s, y_s)`, float64."""
+        train = self.dataset.train
+        y = centred_one_hot(train.labels[indices], self.dataset.n_classes)
+        return self.standardise.apply(train.images[indices]), y
+
+
+def load_experiment(comm: MPI.Comm, config: Config, reporter: Reporter) -> Experiment:
+    """Load, check and preprocess the data and choose the kernels. Collective.
+
+    Raises:
+        DataError, ConfigError: on every rank, before anything is computed or written.
+    """
+    dataset = load_shared(comm, config)
+    with agree(comm):
+        config.architecture.check_image_size(*dataset.image_shape[:2])
+        pool, validation = hold_out(make_pool(dataset.train.labels, dataset.n_classes), config.data.validation, config.seed)
+        check_sizes(config, pool)
+    standardise = on_root(
+        comm, lambda: fit_standardisation(dataset.train.images, pool.indices, dataset.display_range)
+    )
+    with agree(comm):
+        kernels = choose_kernels(config, dataset.image_shape)
+    return Experiment(comm, config, reporter, dataset, pool, validation, standardise, kernels)
+
+
+def load_shared(comm: MPI.Comm, config: Config) -> Dataset:
+    """Return the data set with one copy of its arrays per node. Collective.
+
+    The first rank of each node reads the files.
+    """
+    node = node_communicator(comm)
+    dataset: Dataset | None = None
+    with agree(comm):
+        if node.Get_rank() == 0:
+            dataset = load_dataset(config.data.name, config.data.root or None)
+    return _share(node, dataset)
+
+
+def _share(node: MPI.Comm, dataset: Dataset | None) -> Dataset:
+    """Return `dataset` of the node's first rank on every rank of the node, arrays in shared memory. Collective."""
+
+    def shared(split: Split | None) -> Split:
+        return Split(
+            share_array(node, split.images if split else None), share_array(node, split.labels if split else None)
+        )
+
+    empty = Split(np.empty(0), np.empty(0))
+    frame = replace(dataset, train=empty, test=dataset.test and empty) if dataset else None
+    frame = bcast_object(node, frame)
+    assert frame is not None  # the first rank of the node has it
+    train = shared(dataset.train if dataset else None)
+    test = shared(dataset.test if dataset else None) if frame.test is not None else None
+    return replace(frame, train=train, test=test)
+
+
+def choose_kernels(config: Config, image_shape: tuple[int, int, int]) -> Kernels:
+    """Return the kernel evaluators in the configured precision. Not collective."""
+    architecture, k = config.architecture, config.kernel
+    dtypes = {"float64": ("float64", "float64"), "float32": ("float32", "float32"), "mixed": ("float64", "float32")}
+    dtype_ss, dtype_ts = dtypes[k.precision]
+    ss = choose_backend(architecture, image_shape, np.dtype(dtype_ss), k.backend)
+    if dtype_ss == dtype_ts:
+        return Kernels(ss, ss)
+    return Kernels(ss, choose_backend(architecture, image_shape, np.dtype(dtype_ts), k.backend))
+
+
+def check_sizes(config: Config, pool: Pool) -> None:
+    """Raise `ConfigError` unless the support and the target batches can be drawn from the pool."""
+    per_class, n_classes = config.support.images_per_class, len(pool.by_class)
+    if per_class > pool.smallest_class:
+        smallest = min(range(n_classes), key=lambda k: len(pool.by_class[k]))
+        raise ConfigError(
+            f"support.images_per_class={per_class}, but class {smallest} has {pool.smallest_class} training images. "
+            f"Use at most {pool.smallest_class}."
+        )
+    n_s, n_t = per_class * n_classes, config.kip.batch if config.method == "kip" else len(pool)
+    if n_s > n_t:
+        key = f"kip.batch={n_t}" if config.method == "kip" else f"the {n_t} training images"
+        raise ConfigError(f"support of {n_s} images ({per_class} per class) is larger than the target: {key}.")
+    if config.method == "kip" and n_t > pool.smallest_class * n_classes:
+        raise ConfigError(
+            f"kip.batch={n_t}, but class-balanced batches can have at most {pool.smallest_class * n_classes} images: "
+            f"the smallest class has {pool.smallest_class}."
+        )

@@ -1,0 +1,126 @@
+"""The loop of a KIP run: evaluate, save, step."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import numpy as np
+
+from hpcdistill.data.sampling import draw_batch, draw_support
+from hpcdistill.distill.history import History
+from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.distill.krr import Support
+from hpcdistill.errors import NumericalError
+from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
+from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
+from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.recorder import Recorder
+
+
+@dataclass
+class _Progress:
+    """The state of the loop beside the support itself."""
+
+    state: KipState
+    history: History
+    source_index: np.ndarray
+
+
+def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None) -> None:
+    """Learn a support set, from the start or from a checkpoint. Collective.
+
+    Raises:
+        NumericalError: on every rank; the last good support has been saved.
+    """
+    comm, config = experiment.comm, experiment.config
+    adam = make_adam(config) if comm.Get_rank() == 0 else None
+    now = _restore(resumed) if resumed else _begin(experiment, adam)
+    recorder = Recorder(experiment, directory, now.source_index)
+    saved = now.state.step if resumed else -1
+    started = time.monotonic() - now.history.last_seconds
+    previous = now.state
+    while True:
+        state = now.state
+        _evaluate(experiment, now, recorder)
+        done = _is_done(experiment, now)
+        if state.step != saved and (done or _is_due(state.step, config.checkpoint.every)):
+            _save(recorder, state, now.history)
+            saved = state.step
+        if done:
+            break
+        batch = experiment.train_targets(draw_batch(experiment.pool, config.kip.batch, config.seed, state.step))
+        try:
+            gradient = kip_gradient(comm, experiment.kernels, state, batch, config)
+        except NumericalError:
+            if previous.step > saved:
+                _save(recorder, previous, now.history.up_to(previous.step))
+            raise
+        previous, now.state = state, kip_update(comm, adam, state, gradient)
+        seconds = bcast_object(comm, time.monotonic() - started)
+        figures = gradient.metrics
+        now.history.add(now.state.step, loss=figures.loss, train_accuracy=figures.accuracy, seconds=seconds)
+        per_step = seconds / now.state.step
+        experiment.reporter.advance("KIP step", now.state.step, config.kip.steps,
+                         f"loss {figures.loss:.5f}  train {figures.accuracy:.1%}  {per_step:.2f} s/step")  # fmt: skip
+
+
+def _begin(experiment: Experiment, adam: object) -> _Progress:
+    config = experiment.config
+    source = draw_support(experiment.pool, config.support.images_per_class, config.seed)
+    x_s, y_s = experiment.natural_support(source)
+    optimizer = on_root(experiment.comm, lambda: adam.init({"images": x_s, "labels": y_s}))  # type: ignore[attr-defined]
+    history = History()
+    history.add(0)
+    return _Progress(KipState(0, x_s, y_s, optimizer), history, source)
+
+
+def _restore(checkpoint: Checkpoint) -> _Progress:
+    arrays = checkpoint.arrays
+    state = KipState(
+        int(arrays["random/step"][0]), arrays["support/images"], arrays["support/labels"], checkpoint.group("optimizer")
+    )
+    return _Progress(state, History.from_arrays(checkpoint.group("history")), arrays["support/source_index"])
+
+
+def _is_due(step: int, every: int) -> bool:
+    return step % every == 0 or in_paper_schedule(step)
+
+
+def _is_done(experiment: Experiment, now: _Progress) -> bool:
+    kip = experiment.config.kip
+    exhausted = 0 < kip.patience <= now.history.evaluations_since_best()
+    return agree_any(experiment.comm, now.state.step >= kip.steps or exhausted)
+
+
+def _save(recorder: Recorder, state: KipState, history: History) -> None:
+    optimizer = {f"optimizer/{name}": array for name, array in state.optimizer.items()}
+    recorder.save(state.step, state.x_s, state.y_s, history, **optimizer)
+
+
+def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder) -> None:
+    """Measure accuracies where they are due and not known yet, and keep the best support on validation."""
+    kip, step, history = experiment.config.kip, now.state.step, now.history
+    if step % kip.evaluate_every and step < kip.steps:
+        return
+    if np.isfinite(history.rows[step]["test_accuracy"]) or np.isfinite(history.rows[step]["validation_accuracy"]):
+        return
+    validation, test = len(experiment.validation), experiment.test_targets()
+    if not validation and test is None:
+        return
+    solve = experiment.config.solve
+    support = Support(experiment.comm, experiment.kernels, now.state.x_s, solve.reg, solve.method)
+    figures = {}
+    if validation:
+        metrics = support.evaluate(now.state.y_s, experiment.train_targets(experiment.validation))
+        figures["validation_accuracy"] = metrics.accuracy
+    if test is not None:
+        figures["test_accuracy"] = support.evaluate(now.state.y_s, test).accuracy
+    support.close()
+    history.add(step, **bcast_object(experiment.comm, figures))
+    text = "  ".join(f"{name.split('_')[0]} {value:.2%}" for name, value in figures.items())
+    loss = history.rows[step]["loss"]
+    experiment.reporter.say(f"step {step}: {text}" + (f"  loss {loss:.5f}" if np.isfinite(loss) else ""))
+    if validation and history.best_validation_step() == step:
+        recorder.save_best(step, now.state.x_s, now.state.y_s, history)

@@ -1,0 +1,47 @@
+"""Kernel ridge regression on natural images: the baseline that distilled sets are compared with."""
+
+from __future__ import annotations
+
+import time
+
+import numpy as np
+
+from hpcdistill.data.sampling import draw_support
+from hpcdistill.distill.history import History
+from hpcdistill.distill.krr import Support
+from hpcdistill.errors import DataError
+from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.mpi.collectives import bcast_object
+from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.recorder import Recorder
+
+
+def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None) -> None:
+    """Measure the test accuracy of random natural supports, or of all training images. Collective.
+
+    Raises:
+        DataError: the data set has no test split.
+    """
+    config, per_class = experiment.config, experiment.config.support.images_per_class
+    test = experiment.test_targets()
+    if test is None:
+        raise DataError(f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels.")
+    draws = config.krr.draws if per_class else 1
+    history = History.from_arrays(resumed.group("history")) if resumed else History()
+    started = time.monotonic() - history.last_seconds
+    for draw in range(len(history.rows), draws):
+        pool = experiment.pool
+        source = draw_support(pool, per_class, config.seed, draw) if per_class else pool.indices
+        x_s, y_s = experiment.natural_support(source)
+        support = Support(experiment.comm, experiment.kernels, x_s, config.solve.reg, config.solve.method)
+        metrics = support.evaluate(y_s, test)
+        support.close()
+        seconds = bcast_object(experiment.comm, time.monotonic() - started)
+        history.add(draw, test_accuracy=metrics.accuracy, seconds=seconds)
+        Recorder(experiment, directory, source).save(draw, x_s, y_s, history)
+        experiment.reporter.advance("draw", draw + 1, draws, f"test {metrics.accuracy:.2%}")
+    accuracy = history.column("test_accuracy")
+    spread = f" ± {np.std(accuracy, ddof=1):.2%}" if draws > 1 else ""
+    experiment.reporter.say(f"{len(experiment.pool) if not per_class else per_class * experiment.dataset.n_classes} natural images: "
+                 f"test {np.mean(accuracy):.2%}{spread} over {draws} draw{'s' * (draws > 1)}")  # fmt: skip

@@ -1,0 +1,101 @@
+"""Turning a run's state into checkpoints, and back."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+import hpcdistill
+from hpcdistill.config import Config, changed_keys, parse_config
+from hpcdistill.distill.history import History
+from hpcdistill.errors import CheckpointError
+from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
+from hpcdistill.io.checkpoint_write import write_checkpoint
+from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.mpi.collectives import on_root
+from hpcdistill.run.experiment import Experiment
+
+
+class Recorder:
+    """Writes the checkpoints of one run. Every method is collective."""
+
+    def __init__(self, experiment: Experiment, directory: RunDirectory, source_index: np.ndarray) -> None:
+        self.experiment, self.directory, self.source_index = experiment, directory, source_index
+        self._commit = on_root(experiment.comm, git_commit)
+        self._initial_display = experiment.standardise.display(experiment.natural_support(source_index)[0])
+
+    def save(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, **extra: np.ndarray) -> None:
+        """Write the checkpoint of a step, point `latest.h5` to it, and remove what is no longer kept.
+
+        Args:
+            extra: further arrays by HDF5 path, such as the optimiser's state.
+        """
+        comm = self.experiment.comm
+        write_checkpoint(comm, self.directory.checkpoint_path(step), self._pack(step, x_s, y_s, history, extra))
+        on_root(comm, lambda: self.directory.published(step, self.experiment.config.checkpoint.keep))
+
+    def save_best(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History) -> None:
+        """Write `best.h5`: the support with the best validation accuracy so far."""
+        write_checkpoint(self.experiment.comm, self.directory.best, self._pack(step, x_s, y_s, history, {}))
+
+    def _pack(
+        self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, extra: dict[str, np.ndarray]
+    ) -> Checkpoint:
+        experiment, config = self.experiment, self.experiment.config
+        standardise = experiment.standardise
+        arrays = {
+            "support/images": x_s,
+            "support/labels": y_s,
+            "support/source_index": self.source_index,
+            "support/images_display": standardise.display(x_s),
+            "support/initial_display": self._initial_display,
+            "preprocess/mean": standardise.mean,
+            "preprocess/std": standardise.std,
+            "preprocess/display_range": np.array(standardise.display_range),
+            "random/seed": np.array([config.seed]),
+            "random/step": np.array([step]),
+        }
+        arrays |= {f"history/{name}": column for name, column in history.to_arrays().items()}
+        attributes = {
+            "schema_version": SCHEMA_VERSION,
+            "hpcdistill_version": hpcdistill.__version__,
+            "git_commit": self._commit,
+            "config": config.to_toml(),
+            "method": config.method,
+            "dataset": config.data.name,
+            "class_names": "\n".join(experiment.dataset.class_names),
+            "architecture": config.kernel.architecture,
+            "step": step,
+        }
+        return Checkpoint(arrays | extra, attributes)
+
+
+def stored_config(checkpoint: Checkpoint) -> Config:
+    """Return the configuration that a checkpoint was made with."""
+    return parse_config(checkpoint.attributes["config"], where="checkpoint")
+
+
+def check_same_run(checkpoint: Checkpoint, config: Config, where: str) -> None:
+    """Raise `CheckpointError` if a checkpoint was made with another configuration that a resumed run cannot take over."""
+    if changed := changed_keys(stored_config(checkpoint), config):
+        raise CheckpointError(
+            f"{where}: cannot be resumed with another configuration ({'; '.join(changed)}). "
+            "Restore these keys, or start anew in another folder with --output."
+        )
+
+
+def git_commit() -> str:
+    """Return the commit of the checkout this package runs from, or "unknown" where it is installed without one."""
+    git = Path(hpcdistill.__file__).parents[1] / ".git"
+    try:
+        head = (git / "HEAD").read_text().strip()
+        if not head.startswith("ref: "):
+            return head
+        reference = head.removeprefix("ref: ")
+        if (git / reference).exists():
+            return (git / reference).read_text().strip()
+        packed = (git / "packed-refs").read_text().splitlines()
+        return next((line.split()[0] for line in packed if line.endswith(reference)), "unknown")
+    except OSError:
+        return "unknown"

@@ -1,0 +1,88 @@
+import numpy as np
+import pytest
+
+from hpcdistill.errors import DataError, NotPositiveDefiniteError
+from hpcdistill.mpi import collectives as c
+
+
+@pytest.fixture(params=[3, 2**27])
+def piece(request, monkeypatch):
+    monkeypatch.setattr(c, "PIECE_ELEMENTS", request.param)
+
+
+def test_sum_array_in_pieces(comm, piece):
+    n = comm.Get_size()
+    array = np.arange(14.0).reshape(2, 7) * (comm.Get_rank() + 1)
+    np.testing.assert_array_equal(c.sum_array(comm, array), np.arange(14.0).reshape(2, 7) * n * (n + 1) / 2)
+
+
+def test_bcast_array_in_pieces(comm, piece):
+    array = np.arange(10) * (1 if comm.Get_rank() == 0 else -1)
+    np.testing.assert_array_equal(c.bcast_array(comm, array), np.arange(10))
+
+
+def test_arrays_that_are_not_contiguous_are_refused(comm):
+    with pytest.raises(ValueError, match="C-contiguous"):
+        c.sum_array(comm, np.zeros((4, 4))[:, ::2])
+
+
+def test_bcast_object_with_arrays(comm):
+    value = c.bcast_object(comm, {"a": np.arange(5.0), "b": "text"} if comm.Get_rank() == 0 else None)
+    np.testing.assert_array_equal(value["a"], np.arange(5.0))
+    assert value["b"] == "text"
+
+
+def test_gather_tree_merges_in_rank_order(comm, piece):
+    """Concatenation does not commute: the order shows."""
+    mine = (np.array([float(comm.Get_rank()), 0.0, 0.0, 0.0]),)
+
+    def merge(a, b):  # digits of the ranks, in order, as a number; the count of merged ranks beside it
+        return (np.array([a[0][0] * 10 ** (b[0][1] + 1) + b[0][0], a[0][1] + b[0][1] + 1, 0, 0]),)
+
+    merged = c.gather_tree(comm, mine, merge, c.send_arrays, c.receive_arrays)
+    if comm.Get_rank() == 0:
+        assert merged[0][0] == float("".join(str(r) for r in range(comm.Get_size())))
+    else:
+        assert merged is None
+
+
+@pytest.mark.parametrize("failing", [0, 1, 3])
+def test_agree_raises_one_ranks_error_everywhere(comm, failing):
+    if failing >= comm.Get_size():
+        pytest.skip("needs more ranks")
+    with pytest.raises(DataError, match=f"from rank {failing}"), c.agree(comm):
+        if comm.Get_rank() >= failing:
+            raise DataError(f"from rank {comm.Get_rank()}")
+
+
+def test_agree_carries_errors_with_arguments_and_foreign_ones(comm):
+    with pytest.raises(NotPositiveDefiniteError) as info, c.agree(comm):
+        raise NotPositiveDefiniteError(3, 7)
+    assert (info.value.minor, info.value.size) == (3, 7)
+    with pytest.raises(RuntimeError, match="KeyError"), c.agree(comm):
+        raise KeyError("x")
+
+
+def test_agree_passes_when_all_is_well(comm):
+    with c.agree(comm):
+        pass
+
+
+def test_on_root(comm):
+    assert c.on_root(comm, lambda: comm.Get_rank()) == 0
+    with pytest.raises(DataError):
+        c.on_root(comm, lambda: (_ for _ in ()).throw(DataError("only rank 0 runs this")))
+
+
+def test_share_array_is_one_read_only_copy(comm):
+    node = c.node_communicator(comm)
+    wanted = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
+    shared = c.share_array(node, wanted if node.Get_rank() == 0 else None)
+    np.testing.assert_array_equal(shared, wanted)
+    with pytest.raises(ValueError, match="read-only"):
+        shared[0, 0, 0] = 1
+    empty = c.share_array(node, np.empty((0, 3)) if node.Get_rank() == 0 else None)
+    assert empty.shape == (0, 3)
+    comm.Barrier()
+    c.free_windows()
+    node.Free()

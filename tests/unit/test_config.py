@@ -1,0 +1,73 @@
+import pytest
+
+from hpcdistill.config import Config, changed_keys, describe_keys, load_config, parse_config
+from hpcdistill.errors import ConfigError
+
+
+def test_to_toml_comes_back_the_same():
+    config = parse_config("", ["kip.steps=7", "kernel.architecture=conv relu flatten dense", "solve.reg=1e-5"])
+    assert parse_config(config.to_toml()) == config
+    assert config.kernel.architecture == "conv relu flatten dense"
+
+
+def test_an_empty_file_gives_the_defaults():
+    assert parse_config("") == Config()
+
+
+def test_settings_win_over_the_file(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text("seed = 3\n[kip]\nsteps = 5\nbatch = 70\n")
+    config = load_config(path, ["kip.steps=9", "data.name=mnist", "kip.learn_labels=false"])
+    assert (config.seed, config.kip.steps, config.kip.batch, config.data.name) == (3, 9, 70, "mnist")
+    assert config.kip.learn_labels is False
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "message"),
+    [
+        ("[kip]\nstep = 3", [], r"unknown key 'kip.step' \(did you mean 'kip.steps'\?\). Valid here: kip.steps, kip.batch"),
+        ("[kpi]\nsteps = 3", [], r"unknown key 'kpi' \(did you mean 'kip'\?\)"),
+        ("kip = 3", [], "'kip' must be a section"),
+        ("[kip]\nsteps = 1.5", [], "kip.steps must be a whole number, not 1.5"),
+        ("[kip]\nsteps = -1", [], "kip.steps must be finite and at least 0, not -1"),
+        ("[kip]\nlearn_labels = 1", [], "kip.learn_labels must be true or false"),
+        ("[solve]\nreg = nan", [], "solve.reg must be finite"),
+        ("[solve]\nreg = inf", [], "solve.reg must be finite"),
+        ("method = 'kipp'", [], "method is 'kipp'. Valid: kip, label_solve, krr"),
+        ("[kernel]\nprecision = 'half'", [], "kernel.precision is 'half'. Valid: mixed, float64, float32"),
+        ("[kernel]\narchitecture = 'ResNet'", [], "kernel.architecture 'ResNet' is unknown. Valid: FC"),
+        ("[kernel]\nw_std = 0.0", [], "kernel.w_std must be > 0"),
+        ("[kernel]\nkind = 'cntk'", [], "kernel.kind is 'cntk'. Valid: ntk, nngp"),
+        ("[support]\nimages_per_class = 0", [], "support.images_per_class must be at least 1 for method 'kip'"),
+        ("[kip]\npatience = 3", [], "kip.patience needs a validation split"),
+        ("x = = 3", [], "not valid TOML"),
+        ("", ["kip.steps"], "must have the form section.key=value"),
+        ("", ["seed.x=3"], "'seed' must be a section|must be a whole number"),
+        ("seed = 1", ["seed.x=3"], "'seed' is not a section"),
+    ],
+)
+def test_wrong_input_is_named(text, settings, message):
+    with pytest.raises(ConfigError, match=message) as info:
+        parse_config(text, settings, "a.toml")
+    assert "\n" not in str(info.value)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(ConfigError, match="nowhere.toml: no such file"):
+        load_config(tmp_path / "nowhere.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        load_config(tmp_path / "binary.toml")
+
+
+def test_what_a_resumed_run_may_change():
+    base = parse_config("")
+    assert changed_keys(base, parse_config("", ["kip.steps=999", "data.root=/elsewhere", "checkpoint.every=1"])) == []
+    assert changed_keys(base, parse_config("", ["kernel.architecture=FC1"])) == ["kernel.architecture: 'ConvNet' → 'FC1'"]
+
+
+def test_help_lists_every_key():
+    text = describe_keys()
+    assert "kip.learning_rate" in text
+    assert "solve.reg" in text
+    assert "(mixed | float64 | float32)" in text
