@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -14,6 +16,23 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 _LINE_INTERVAL_SECONDS = 5.0
 
 
+def _on_terminal() -> bool:
+    """Whether a person's terminal shows our output.
+
+    Open MPI's mpirun gives rank 0 a pseudo-terminal of its own whatever happens to its output; then what mpirun itself
+    writes to decides.
+    """
+    if not sys.stdout.isatty():
+        return False
+    if "OMPI_COMM_WORLD_RANK" not in os.environ:
+        return True
+    try:
+        with Path(f"/proc/{os.getppid()}/fd/1").open("w") as output:
+            return output.isatty()
+    except OSError:
+        return False
+
+
 class Reporter:
     """Progress of one activity at a time.
 
@@ -22,8 +41,8 @@ class Reporter:
     """
 
     def __init__(self, active: bool) -> None:
-        self._active, self._live = active, active and sys.stdout.isatty()
-        self._console = Console(highlight=False, soft_wrap=True, quiet=not active)
+        self._active, self._live = active, active and _on_terminal()
+        self._console = Console(highlight=False, soft_wrap=True, quiet=not active, force_terminal=self._live)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(bar_width=30),

@@ -3,7 +3,7 @@ HPCDISTILL_HOME=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 export HPCDISTILL_HOME
 # shellcheck disable=SC1091
 . "$HPCDISTILL_HOME/.venv/bin/activate"
-[ -f "$HPCDISTILL_HOME/.venv/mpi-path" ] && PATH="$(cat "$HPCDISTILL_HOME/.venv/mpi-path"):$PATH"
+[ -f "$HPCDISTILL_HOME/.venv/mpi-path" ] && PATH="$PATH:$(cat "$HPCDISTILL_HOME/.venv/mpi-path")"
 export PATH
 # Open MPI refuses root, and more ranks than cores, unless told that both are meant (containers, tests on a laptop).
 if [ "$(id -u)" = 0 ]; then

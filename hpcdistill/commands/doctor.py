@@ -71,13 +71,13 @@ def _hdf5(comm: object) -> str:
 
     from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint, read_checkpoint
     from hpcdistill.io.checkpoint_write import write_checkpoint
-    from hpcdistill.mpi.collectives import bcast_object, on_root
+    from hpcdistill.mpi.collectives import on_root
 
     folder = Path(on_root(comm, tempfile.mkdtemp))  # type: ignore[arg-type]
     path = folder / "doctor.h5"
     wanted = np.arange(7.0)
     write_checkpoint(comm, path, Checkpoint({"x": wanted}, {"schema_version": SCHEMA_VERSION}))  # type: ignore[arg-type]
-    right = bcast_object(comm, np.array_equal(read_checkpoint(path).arrays["x"], wanted))  # type: ignore[arg-type]
+    right = on_root(comm, lambda: np.array_equal(read_checkpoint(path).arrays["x"], wanted))  # type: ignore[arg-type]
     on_root(comm, lambda: (path.unlink(), folder.rmdir()))  # type: ignore[arg-type]
     if not right:
         raise RuntimeError("a file written in parallel did not come back as it was")
@@ -91,14 +91,12 @@ def _scalapack(comm: object) -> str:
     from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
     from hpcdistill.linalg.scalapack import ScalapackCholesky
 
-    n, (p_rows, p_cols) = 5, near_square_grid(comm.Get_size())  # type: ignore[attr-defined]
-    layout = BlockCyclic(n, n, 2, 2, p_rows, p_cols, *divmod(comm.Get_rank(), p_cols))  # type: ignore[attr-defined]
-    matrix = np.eye(n) * 4 + 1
-    local = np.zeros(layout.local_shape, order="F")
-    for rows, columns, where in layout.tiles():
-        local[where] = matrix[slice(*rows), slice(*columns)]
+    p_rows, p_cols = near_square_grid(comm.Get_size())  # type: ignore[attr-defined]
+    layout = BlockCyclic.of_rank(5, 5, 2, 2, p_rows, p_cols, comm.Get_rank())  # type: ignore[attr-defined]
+    matrix = np.eye(5) * 4 + 1
+    local = np.asfortranarray(matrix[np.ix_(*layout.local_to_global())])
     with ScalapackCholesky(comm, layout, local) as factor:  # type: ignore[arg-type]
-        x = factor.solve(np.ones((n, 1)))
+        x = factor.solve(np.ones((5, 1)))
     error = float(np.abs(matrix @ x - 1).max())
     if error > 1e-12:
         raise RuntimeError(f"a 5×5 solve has residual {error:.1e}")

@@ -21,7 +21,7 @@ from hpcdistill.errors import DataError, StorageError
 
 Report = Callable[[str], None]
 
-NO_SPACE = (errno.ENOSPC, errno.EDQUOT)
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
 def prepare(name: str, root: str | os.PathLike | None, report: Report) -> None:
@@ -108,8 +108,8 @@ def _download(known: KnownDataset, located: Located, root: Path, name: str, fold
         try:
             path = _retrieve(mirror + name, located.layout.md5[name], name, folder)
         except (OSError, ValueError) as error:
-            if isinstance(error, OSError) and error.errno in NO_SPACE:
-                raise StorageError(f"{folder / name}: cannot be written ({one_line(error)}). Make room.") from None
+            if isinstance(error, PermissionError) or (isinstance(error, OSError) and error.errno in NO_ROOM):
+                raise _write_error(folder, error) from None
             failures.append(f"{mirror}{name}: {one_line(error)}")
         else:
             report(f"{path}: downloaded from {mirror}{name}")
@@ -132,10 +132,12 @@ def _retrieve(url: str, md5: str, name: str, folder: Path) -> Path:
 def _make_folder(folder: Path) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        if not os.access(folder, os.W_OK | os.X_OK):
-            raise PermissionError(errno.EACCES, "no permission to write")
     except OSError as error:
-        raise StorageError(f"{folder}: cannot be written ({one_line(error)}). Choose another data folder.") from None
+        raise _write_error(folder, error) from None
+
+
+def _write_error(folder: Path, error: OSError) -> StorageError:
+    return StorageError(f"{folder}: cannot be written ({one_line(error)}). Make room or choose another data folder.")
 
 
 def _unpack(known: KnownDataset, archive: Path, layout: Layout) -> None:
@@ -151,7 +153,7 @@ def _unpack(known: KnownDataset, archive: Path, layout: Layout) -> None:
     except OSError as error:
         if error.errno is None:  # gzip's own errors have none
             raise _archive_error(known, archive, error) from None
-        raise StorageError(f"{folder}: unpacking {archive.name} failed ({one_line(error)}).") from None
+        raise _write_error(folder, error) from None
 
 
 def _archive_error(known: KnownDataset, archive: Path, error: Exception) -> DataError:

@@ -83,14 +83,14 @@ def support_kernel_blockcyclic(backend: KernelBackend, handle: Any, layout: Bloc
     Returns:
         Fortran-ordered float64 of `layout.local_shape`; tiles strictly above the diagonal stay zero.
     """
-    local = np.zeros(layout.local_shape, order="F")
-    for rows, columns, where in layout.tiles():
-        if rows[1] > columns[0]:
-            local[where] = evaluate_tile(backend, handle, rows, columns)
+    local = layout.zeros()
+    for tile in layout.tiles():
+        if tile.meets_lower:
+            rows, columns = (tile.rows.start, tile.rows.stop), (tile.cols.start, tile.cols.stop)
+            local[tile.local] = evaluate_tile(backend, handle, rows, columns)
     return local
 
 
 def evaluate_tile(backend: KernelBackend, handle: Any, rows: Range, columns: Range) -> np.ndarray:
-    """Return one tile of a support's kernel with itself; on the diagonal the backend sees that both sides are one."""
-    first = handle[slice(*rows)]
-    return backend.block(first, first if rows == columns else handle[slice(*columns)])
+    """Return one tile of a support's kernel with itself. Not collective."""
+    return backend.block(handle[slice(*rows)], handle[slice(*columns)])

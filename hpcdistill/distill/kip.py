@@ -15,6 +15,7 @@ from hpcdistill.config import Config
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Gradient, Support
 from hpcdistill.errors import NotFiniteError
+from hpcdistill.jax_runtime import configure_jax
 from hpcdistill.mpi.collectives import bcast_array, bcast_object
 
 
@@ -38,8 +39,6 @@ class Adam:
     """optax's Adam in float64, with its state as named NumPy arrays, as a checkpoint keeps it."""
 
     def __init__(self, rates: dict[str, float]) -> None:
-        from hpcdistill.kernels.tangents_import import configure_jax
-
         configure_jax()
         import optax
 

@@ -28,7 +28,7 @@ from hpcdistill.distill.assemble import (
     support_kernel,
     support_kernel_blockcyclic,
 )
-from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
+from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.linalg.scalapack import ScalapackCholesky
@@ -36,8 +36,6 @@ from hpcdistill.mpi.collectives import agree, sum_array
 
 #: From this support size on, more than one rank factors `K_ss` together.
 SCALAPACK_FROM = 4096
-#: Side of the block-cyclic tiles.
-BLOCK = 64
 
 
 @dataclass(frozen=True)
@@ -90,17 +88,15 @@ class Support:
             return ReplicatedCholesky(k_ss)
 
     def _factor_blockcyclic(self) -> Factor:
-        p_rows, p_cols = near_square_grid(self.comm.Get_size())
-        my_row, my_col = divmod(self.comm.Get_rank(), p_cols)
-        layout = BlockCyclic(self.n, self.n, BLOCK, BLOCK, p_rows, p_cols, my_row, my_col)
+        grid = near_square_grid(self.comm.Get_size())
+        layout = BlockCyclic.of_rank(self.n, self.n, DEFAULT_BLOCK, DEFAULT_BLOCK, *grid, self.comm.Get_rank())
         with agree(self.comm):
             local = support_kernel_blockcyclic(self.kernels.ss, self.handle_ss, layout)
-            diagonal = [(a - rows[0] + where[0].start, a - columns[0] + where[1].start)
-                        for rows, columns, where in layout.tiles() if rows == columns for a in range(*rows)]  # fmt: skip
-            index = tuple(np.array(diagonal, np.intp).reshape(-1, 2).T)
-            trace = np.array([local[index].sum()])
+        rows, columns = layout.local_to_global()
+        diagonal = np.nonzero(rows[:, None] == columns)
+        trace = np.array([local[diagonal].sum()])
         self.ridge = self.reg * float(sum_array(self.comm, trace)[0]) / self.n
-        local[index] += self.ridge
+        local[diagonal] += self.ridge
         return ScalapackCholesky(self.comm, layout, local)
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:
@@ -156,8 +152,7 @@ class Support:
         k_ts = self._kernel_rows(handle_t)
         prediction = k_ts @ alpha
         residual = (prediction - y) * scale
-        cotangent = (alpha @ residual.T).astype(self.kernels.ts.dtype)
-        gradient_x = self.kernels.ts.block_vjp(self.handle_ts, handle_t, cotangent).astype(np.float64)
+        gradient_x = self.kernels.ts.block_vjp(self.handle_ts, handle_t, alpha @ residual.T).astype(np.float64)
         return gradient_x, np.concatenate([_squares_and_hits(prediction, y), (k_ts.T @ residual).ravel()])
 
     def _support_part(self, alpha: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -172,9 +167,7 @@ class Support:
             cotangent = -(b[i] @ alpha[j].T + alpha[i] @ b[j].T)
             if rows == columns:
                 cotangent[np.diag_indices(rows[1] - rows[0])] += 2 * ridge_part
-            first = self.handle_ss[i]
-            second = first if rows == columns else self.handle_ss[j]
-            gradient_x[i] += self.kernels.ss.block_vjp(first, second, cotangent.astype(self.kernels.ss.dtype))
+            gradient_x[i] += self.kernels.ss.block_vjp(self.handle_ss[i], self.handle_ss[j], cotangent)
         return gradient_x
 
 

@@ -62,12 +62,21 @@ def _write_collectively(comm: MPI.Comm, temporary: Path, checkpoint: Checkpoint)
 def _write_rows(comm: MPI.Comm, file: h5py.File, name: str, array: np.ndarray) -> None:
     """Write this rank's rows of one array; all ranks take part, also those without rows."""
     dataset = file.create_dataset(name, array.shape, array.dtype)
-    start, stop = block_range(len(array), comm.Get_size(), comm.Get_rank())
     if comm.Get_size() == 1:
         dataset[...] = array
         return
-    with dataset.collective:
-        dataset[start:stop] = array[start:stop]
+    # h5py's dataset[...] returns early where nothing is selected, and the other ranks would wait for ever.
+    start, stop = block_range(len(array), comm.Get_size(), comm.Get_rank())
+    in_file, rows = dataset.id.get_space(), np.ascontiguousarray(array[start:stop])
+    in_memory = h5py.h5s.create_simple(rows.shape)
+    if rows.size:
+        in_file.select_hyperslab((start,) + (0,) * (array.ndim - 1), rows.shape)
+    else:
+        in_file.select_none()
+        in_memory.select_none()
+    transfer = h5py.h5p.create(h5py.h5p.DATASET_XFER)
+    transfer.set_dxpl_mpio(h5py.h5fd.MPIO_COLLECTIVE)
+    dataset.id.write(in_memory, in_file, rows, dxpl=transfer)
 
 
 def _reserve(temporary: Path, n_bytes: int) -> None:

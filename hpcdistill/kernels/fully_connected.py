@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import NotSuitable
 from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_pair
-from hpcdistill.kernels.relu_chain import Pairs, ReluChain, _ReluRecord
+from hpcdistill.kernels.relu_chain import Pairs, ReluChain, ReluRecord
 from hpcdistill.kernels.tiling import mirror_upper, tiles
 
 #: Bound on the temporary memory of one call, besides its result.
@@ -25,7 +25,10 @@ class FullyConnectedBackend:
     `TEMPORARY_BYTES` whatever the size of the block. Pairs of an image with itself (rows of one prepared set) have
     c = 1 exactly. See `hpcdistill.kernels.relu_chain` for the formulas and what happens at c = ±1 and V = 0.
 
-    Accuracy against neural-tangents and the dense recursion: the table in tests/unit/kernels/tolerances.py.
+    Accuracy relative to the largest entry (tests/unit/kernels/test_backend_contract.py, networks of up to 10 layers):
+    blocks 1e-15 (float64) and 5e-7 (float32), gradients 2e-14 and 1e-6. Where an image meets an equal one of another
+    prepared set, the angle is the square root of rounding: 1e-8 and 1e-3, in the gradient 3e-8 and 5e-4.
+    5000 × 100 pairs of 32×32×3, FC1, two cores: block 0.05 s, vjp 0.09 s (float64); half of that in float32.
     """
 
     name = "fc"
@@ -71,7 +74,7 @@ class FullyConnectedBackend:
         flat = self._flat(gradient)
         g_norms = np.zeros((len(h1), self._chain.n_relu), self.dtype)
         for rows, columns in tiles(len(h1), len(h2), self._rows, self._columns):
-            tape: list[_ReluRecord] = []
+            tape: list[ReluRecord] = []
             self._tile(h1[rows], h2[columns], tape)
             norms1, norms2 = h1.per_image[1][rows], h2.per_image[1][columns]
             gs, g_norms_tile = self._chain.reverse(cotangent[rows, columns], tape, norms1, norms2)
@@ -83,7 +86,7 @@ class FullyConnectedBackend:
         gradient /= self.dtype.type(self._n_pixels)
         return gradient
 
-    def _tile(self, h1: Handle, h2: Handle, tape: list[_ReluRecord] | None = None) -> np.ndarray:
+    def _tile(self, h1: Handle, h2: Handle, tape: list[ReluRecord] | None = None) -> np.ndarray:
         s = self._flat(h1.images) @ self._flat(h2.images).T
         s /= self.dtype.type(self._n_pixels)
         same = _same_image(h1, h2)

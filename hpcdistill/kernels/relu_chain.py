@@ -28,7 +28,7 @@ Pairs = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
-class _ReluRecord:
+class ReluRecord:
     """What the reverse sweep needs of one ReLU; s, t, root and d have the tile's shape."""
 
     s: np.ndarray
@@ -74,7 +74,7 @@ class ReluChain:
         return gradient
 
     def forward(
-        self, s: np.ndarray, n1: np.ndarray, n2: np.ndarray, same: Pairs, tape: list[_ReluRecord] | None = None
+        self, s: np.ndarray, n1: np.ndarray, n2: np.ndarray, same: Pairs, tape: list[ReluRecord] | None = None
     ) -> np.ndarray:
         """Return the kernel of a tile, (rows, columns).
 
@@ -98,7 +98,7 @@ class ReluChain:
         return s if t is None else t
 
     def reverse(
-        self, cotangent: np.ndarray, tape: list[_ReluRecord], n1: np.ndarray, n2: np.ndarray
+        self, cotangent: np.ndarray, tape: list[ReluRecord], n1: np.ndarray, n2: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return the gradient with respect to `s`, (rows, columns), and Σ_j n1 ∂K/∂n1 at each ReLU, (rows, n_relu)."""
         gs: np.ndarray = np.zeros_like(cotangent) if self._is_ntk else cotangent
@@ -127,7 +127,7 @@ class ReluChain:
 
 def _relu(
     s: np.ndarray, t: np.ndarray | None, n1: np.ndarray, n2: np.ndarray, same: Pairs
-) -> tuple[_ReluRecord, np.ndarray]:
+) -> tuple[ReluRecord, np.ndarray]:
     """Return the record of the layer, with its (π−θ)/(2π) as `d`, and the new S."""
     product = np.multiply.outer(n1, n2)
     product[same] = s[same]
@@ -143,11 +143,11 @@ def _relu(
     d *= 0.5 / np.pi
     new_s = np.multiply(root, 0.5 / np.pi, out=product)
     new_s += d * s
-    return _ReluRecord(s, t, root, d), new_s
+    return ReluRecord(s, t, root, d), new_s
 
 
 def _relu_vjp(
-    gs: np.ndarray, gt: np.ndarray, record: _ReluRecord, n1: np.ndarray, n2: np.ndarray
+    gs: np.ndarray, gt: np.ndarray, record: ReluRecord, n1: np.ndarray, n2: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the gradients with respect to S and T before the layer, and Σ_j n1 ∂/∂n1."""
     s, t, root, d = record.s, record.t, record.root, record.d

@@ -11,16 +11,16 @@ import functools
 import importlib
 import importlib.metadata
 import importlib.util
-import os
 import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
 from hpcdistill.errors import EnvironmentSetupError
+from hpcdistill.jax_runtime import configure_jax
 
 #: JAX releases, "major.minor", on which the tests of the `tangents` backend were run.
-TESTED_JAX = ("0.10", "0.11")
+TESTED_JAX = ("0.10",)
 NEURAL_TANGENTS_VERSION = "0.6.5"
 INSTALL_COMMAND = f"pip install --no-deps neural-tangents=={NEURAL_TANGENTS_VERSION}"
 
@@ -29,10 +29,7 @@ _MOVED_TO_JAX_EXTEND = ("Jaxpr", "JaxprEqn", "Literal", "Var", "ClosedJaxpr", "P
 
 @functools.cache
 def import_stax() -> ModuleType:
-    """Import and return `neural_tangents.stax`, with JAX in 64-bit mode and on the CPU.
-
-    JAX stays on the CPU unless the user set `JAX_PLATFORMS`: on a GPU its preallocation would take the memory that
-    other backends need. 64-bit mode is global to the process; float32 arrays stay float32 in it.
+    """Import and return `neural_tangents.stax`, with JAX set up by `configure_jax`: 64-bit mode, on the CPU.
 
     Returns:
         The module `neural_tangents.stax`. Later calls return the same module.
@@ -44,11 +41,7 @@ def import_stax() -> ModuleType:
     Not collective.
     """
     _check_versions()
-    import jax
-
-    jax.config.update("jax_enable_x64", True)
-    if not os.environ.get("JAX_PLATFORMS"):
-        jax.config.update("jax_platforms", "cpu")
+    configure_jax()
     _restore_names()
     sys.modules.setdefault("neural_tangents.experimental", ModuleType("neural_tangents.experimental"))
     try:

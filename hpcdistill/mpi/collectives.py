@@ -153,15 +153,15 @@ _windows: list[MPI.Win] = []
 
 
 def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+    if not array.flags.c_contiguous:
+        raise ValueError(f"arrays must be C-contiguous to be communicated; shape {array.shape}, strides {array.strides}")
     flat = array.reshape(-1)
-    if not np.shares_memory(flat, array) and array.size:
-        raise ValueError("arrays must be C-contiguous to be communicated")
     for start in range(0, flat.size, PIECE_ELEMENTS):
         yield flat[start : start + PIECE_ELEMENTS]
 
 
 def _portable(error: Exception | None) -> Exception | None:
-    """Return an error that can be pickled: ours as they are, others by their text."""
-    if error is None or isinstance(error, HpcDistillError):
+    """Return an error that can be pickled: ours and plain ones as they are, others by their text."""
+    if error is None or isinstance(error, HpcDistillError) or type(error) in (ValueError, TypeError):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

@@ -70,9 +70,7 @@ bool mpi_is_finalized() {
 class SystemHandle {
  public:
   explicit SystemHandle(MPI_Comm comm) : value(Csys2blacs_handle(comm)) {}
-  ~SystemHandle() {
-    if (!mpi_is_finalized()) Cfree_blacs_system_handle(value);
-  }
+  ~SystemHandle() { Cfree_blacs_system_handle(value); }
   SystemHandle(const SystemHandle &) = delete;
   SystemHandle &operator=(const SystemHandle &) = delete;
   const int value;
@@ -81,7 +79,10 @@ class SystemHandle {
 // A process grid. On a rank outside of it the context is negative, and every ScaLAPACK call is skipped.
 class Context {
  public:
-  Context(MPI_Comm comm, int p_rows, int p_cols) : handle_(comm), value(handle_.value) {
+  Context(MPI_Comm comm, int p_rows, int p_cols) {
+    // Only making a grid needs the handle. It must go at once: BLACS gives the same one to every grid of `comm`.
+    const SystemHandle handle(comm);
+    value = handle.value;
     Cblacs_gridinit(&value, "Row", p_rows, p_cols);
     if (value < 0) return;
     int rows, cols;
@@ -93,11 +94,7 @@ class Context {
   Context(const Context &) = delete;
   Context &operator=(const Context &) = delete;
 
- private:
-  SystemHandle handle_;
-
- public:
-  int value, my_row = -1, my_col = -1;
+  int value = -1, my_row = -1, my_col = -1;
 };
 
 // This rank's part of a distributed matrix, with the descriptor ScaLAPACK reads.

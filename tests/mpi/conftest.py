@@ -16,11 +16,11 @@ from hpcdistill.mpi import collectives
 WORLD = MPI.COMM_WORLD
 
 
+@pytest.hookimpl(trylast=True)
 def pytest_configure(config):
     if WORLD.Get_rank() > 0:
         reporter = config.pluginmanager.get_plugin("terminalreporter")
         reporter._tw._file = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
-        config.option.cacheclear = False
 
 
 @pytest.hookimpl(hookwrapper=True)

@@ -138,7 +138,7 @@ def test_archive_of_something_else(tmp_path):
 
 def test_folder_that_cannot_be_written(tmp_path, unprivileged):
     (tmp_path / "root").mkdir(mode=0o500)
-    with unprivileged(), pytest.raises((StorageError, DataError), match="(?i)permission"):
+    with unprivileged(), pytest.raises((StorageError, DataError), match=r"(?i)permission"):
         prepare("mnist", tmp_path / "root", print)
     with pytest.raises(StorageError, match="cannot be written"):
         prepare("mnist", write(tmp_path / "file", b""), print)
