@@ -22,7 +22,7 @@ TEMPORARY_BYTES = 384 * 2**20
 _ARRAYS_FORWARD, _ARRAYS_VJP = 7, 22
 # One such array of a tile is fastest where it just fits a core's cache; below 4 pairs the covariances of each image
 # with itself, computed per tile, cost more than that.
-_CACHED_ELEMENTS = 300_000
+_CACHED_ELEMENTS = 200_000
 _LEAST_PAIRS = 4
 
 
@@ -38,7 +38,7 @@ class TangentsBackend:
     images to whole tiles; results do not depend on that beyond rounding: a block of some rows and columns equals the
     slice of the whole to 2e-15 relative to the largest entry (float64; same tests).
 
-    Per pair on one core: 0.25 ms for the block and 0.45 ms for the vjp (8×8×1, three convolutions and two poolings);
+    Per pair on one core: 0.22 ms for the block and 0.4 ms for the vjp (8×8×1, three convolutions and two poolings);
     0.2 s and 0.5 s (32×32×3, ConvNet).
     """
 

@@ -1,0 +1,66 @@
+"""Steps of KIP: Adam against its formulas, any number of ranks, learned and fixed labels."""
+
+import numpy as np
+import pytest
+from problems import images, kernels, labels, targets
+
+from mpi4py import MPI
+
+from hpcdistill.config import parse_config
+from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.errors import NotFiniteError
+
+
+def run(comm, steps, settings=()):
+    config = parse_config("", ["kip.learning_rate=0.03", "kip.label_learning_rate=0.01", "solve.reg=1e-3", *settings])
+    adam = make_adam(config)
+    state = KipState(0, images(5, 0), labels(5, 0), adam.init({"images": images(5, 0), "labels": labels(5, 0)}))
+    losses = []
+    for step in range(steps):
+        gradient = kip_gradient(comm, kernels(), state, targets(20, seed=step), config)
+        losses.append(gradient.metrics.loss)
+        state = kip_update(comm, adam if comm.Get_rank() == 0 else None, state, gradient)
+    return state, losses
+
+
+def test_one_step_agrees_between_numbers_of_ranks(comm):
+    (together, losses), (alone, wanted) = run(comm, 1), run(MPI.COMM_SELF, 1)
+    np.testing.assert_allclose(losses, wanted, rtol=1e-10)
+    np.testing.assert_allclose(together.x_s, alone.x_s, atol=1e-10)
+    np.testing.assert_allclose(together.y_s, alone.y_s, atol=1e-10)
+
+
+def test_all_ranks_hold_the_same_state_and_learn(comm):
+    state, losses = run(comm, 12)
+    assert state.step == 12
+    for array in (state.x_s, state.y_s, *state.optimizer.values()):
+        np.testing.assert_array_equal(array, comm.bcast(array, root=0))
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
+def test_adam_is_adam():
+    """Against the formulas of Kingma and Ba (arXiv:1412.6980), algorithm 1, in float64."""
+    adam = make_adam(parse_config("", ["kip.learning_rate=0.02"]))
+    rng = np.random.default_rng(0)
+    parameters = {"images": rng.standard_normal((2, 3)), "labels": rng.standard_normal((2, 4))}
+    state, x, m, v = adam.init(parameters), parameters["images"].copy(), 0.0, 0.0
+    for t in range(1, 6):
+        gradients = {name: rng.standard_normal(value.shape) for name, value in parameters.items()}
+        parameters, state = adam.update(parameters, gradients, state)
+        m, v = 0.9 * m + 0.1 * gradients["images"], 0.999 * v + 0.001 * gradients["images"] ** 2
+        x = x - 0.02 * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-8)
+    np.testing.assert_allclose(parameters["images"], x, rtol=1e-12)
+    assert parameters["images"].dtype == np.float64
+
+
+def test_fixed_labels_stay_as_they_are(comm):
+    state, _ = run(comm, 3, ["kip.learn_labels=false"])
+    np.testing.assert_array_equal(state.y_s, labels(5, 0))
+    assert not any(name.startswith("labels") for name in state.optimizer)
+
+
+def test_a_gradient_that_is_not_finite_is_an_error_on_every_rank(comm):
+    config = parse_config("", ["solve.reg=1e-3"])
+    state = KipState(7, images(5, 0), labels(5, 0) * 1e200, {})
+    with pytest.raises(NotFiniteError, match=r"step 7.*kip.learning_rate"), np.errstate(all="ignore"):
+        kip_gradient(comm, kernels(), state, targets(20), config)

@@ -1,0 +1,105 @@
+"""Distributed kernel ridge regression against its definition, differences, and itself on one rank."""
+
+import numpy as np
+import pytest
+from problems import CLASSES, dense_loss, images, kernels, labels, targets
+
+from mpi4py import MPI
+
+from hpcdistill.distill import assemble, krr
+from hpcdistill.distill.krr import Support
+from hpcdistill.errors import NotPositiveDefiniteError
+
+REG = 1e-3
+SIZES = [(1, 1), (5, 7), (13, 3), (9, 50)]  # support, targets: also more ranks than rows, and more support than targets
+
+
+def gradient(comm, n_s, n_t, solver="replicated", pair=None):
+    support = Support(comm, pair or kernels(), images(n_s, 0), REG, solver)
+    result = support.gradient(labels(n_s, 0), targets(n_t))
+    support.close()
+    return result
+
+
+@pytest.mark.parametrize(("n_s", "n_t"), SIZES)
+def test_loss_and_accuracy_are_those_of_the_definition(comm, n_s, n_t):
+    loss, accuracy = dense_loss(kernels(), images(n_s, 0), labels(n_s, 0), n_t, REG)
+    support = Support(comm, kernels(), images(n_s, 0), REG)
+    for metrics in (support.evaluate(labels(n_s, 0), targets(n_t)), gradient(comm, n_s, n_t).metrics):
+        assert metrics.loss == pytest.approx(loss, rel=1e-11)
+        assert metrics.accuracy == pytest.approx(accuracy)
+
+
+@pytest.mark.parametrize(("n_s", "n_t"), SIZES)
+@pytest.mark.parametrize("solver", ["replicated", "scalapack"])
+def test_any_number_of_ranks_gives_the_same(comm, n_s, n_t, solver):
+    together, alone = gradient(comm, n_s, n_t, solver), gradient(MPI.COMM_SELF, n_s, n_t)
+    assert together.metrics.loss == pytest.approx(alone.metrics.loss, rel=1e-10)
+    assert together.metrics.accuracy == alone.metrics.accuracy
+    for name in ("images", "labels"):
+        a, b = getattr(together, name), getattr(alone, name)
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max())
+
+
+def test_many_chunks_of_rows_give_the_same(comm, monkeypatch):
+    whole = gradient(comm, 5, 50)
+    monkeypatch.setattr(assemble, "ROWS_AT_A_TIME", 3)
+    parts = gradient(comm, 5, 50)
+    np.testing.assert_allclose(parts.images, whole.images, rtol=0, atol=1e-12 * np.abs(whole.images).max())
+
+
+@pytest.mark.parametrize("architecture", ["FC1", "FC2", "conv relu pool conv relu flatten dense"])
+def test_gradient_against_central_differences(comm, architecture):
+    """Error bound 1e-6, that of the differences: step 1e-5, sixth digits of a loss of order 0.1."""
+    pair, n_s, n_t, step = kernels(architecture), 4, 6, 1e-5
+    x_s, y_s = images(n_s, 0), labels(n_s, 0)
+    result = gradient(comm, n_s, n_t, pair=pair)
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        dx, dy = rng.standard_normal(x_s.shape), rng.standard_normal((n_s, CLASSES))
+        for change_x, change_y, wanted in ((dx, 0 * dy, (result.images * dx).sum()),
+                                           (0 * dx, dy, (result.labels * dy).sum())):  # fmt: skip
+            ahead = dense_loss(pair, x_s + step * change_x, y_s + step * change_y, n_t, REG)[0]
+            behind = dense_loss(pair, x_s - step * change_x, y_s - step * change_y, n_t, REG)[0]
+            assert (ahead - behind) / (2 * step) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+
+
+def test_mixed_precision_is_near_float64(comm):
+    exact, mixed = gradient(comm, 9, 50), gradient(comm, 9, 50, pair=kernels(dtype_ts="float32"))
+    assert mixed.metrics.loss == pytest.approx(exact.metrics.loss, rel=1e-4)
+    np.testing.assert_allclose(mixed.images, exact.images, rtol=0, atol=1e-3 * np.abs(exact.images).max())
+    assert mixed.images.dtype == np.float64
+
+
+def test_support_kernel_does_not_depend_on_ranks_at_all(comm):
+    backend = kernels().ss
+    handle = backend.prepare(images(23, 0))
+    together = assemble.support_kernel(comm, backend, handle)
+    np.testing.assert_array_equal(together, assemble.support_kernel(MPI.COMM_SELF, backend, handle))
+    np.testing.assert_array_equal(together, together.T)
+
+
+def test_duplicate_images_without_ridge_name_the_failing_minor_on_every_rank(comm):
+    x_s = images(6, 0)
+    x_s[4] = 0 * x_s[1]
+    pair = kernels()
+    support = Support(comm, pair, x_s, 1e-3)  # a ridge makes it definite
+    support.close()
+    for solver in ("replicated", "scalapack"):
+        with pytest.raises(NotPositiveDefiniteError, match=r"minor of order \d+ is not positive.*solve.reg") as info:
+            Support(comm, pair, x_s, -2.0, solver)
+        assert comm.allgather(info.value.minor) == [1] * comm.Get_size()
+
+
+def test_communication_does_not_grow_with_targets(comm, monkeypatch):
+    def traffic(n_t):
+        sizes = []
+        for module in (krr, assemble):
+            original = module.sum_array
+            monkeypatch.setattr(module, "sum_array", lambda c, a, f=original: (sizes.append(a.size), f(c, a))[1])
+        gradient(comm, 5, n_t)
+        monkeypatch.undo()
+        return sizes
+
+    few, many = traffic(6), traffic(600)
+    assert few == many == [25, 5 * CLASSES + 2, images(5, 0).size]
