@@ -101,4 +101,16 @@ def _listed_layers(text: str) -> tuple[str, ...]:
         raise ConfigError(
             f"kernel.architecture {text!r}: conv and pool stand before {words[collapse[0]]}, dense after it."
         )
+    if _has_relu_without_weights(words):
+        raise ConfigError(f"kernel.architecture {text!r}: each relu needs a conv or dense of its own before it.")
     return words
+
+
+def _has_relu_without_weights(words: tuple[str, ...]) -> bool:
+    """Whether a relu does not act on a layer with weights: what comes out then is no Gaussian process."""
+    weighted = False
+    for word in words:
+        if word == "relu" and not weighted:
+            return True
+        weighted = word != "relu" and (weighted or word in ("conv", "dense"))
+    return False

@@ -85,7 +85,7 @@ class Support:
         self.ridge = self.reg * float(np.trace(k_ss)) / self.n
         k_ss[np.diag_indices(self.n)] += self.ridge
         with agree(self.comm):
-            return ReplicatedCholesky(k_ss)
+            return ReplicatedCholesky(k_ss, overwrite=True)
 
     def _factor_blockcyclic(self) -> Factor:
         grid = near_square_grid(self.comm.Get_size())

@@ -23,7 +23,7 @@ from mpi4py import MPI
 
 from hpcdistill.distill.assemble import Kernels, Targets, support_kernel
 from hpcdistill.distill.krr import Support
-from hpcdistill.errors import NotFiniteError
+from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.collectives import agree, bcast_array, gather_tree, receive_arrays, send_arrays
 
@@ -58,7 +58,10 @@ def _qr_weights(square: np.ndarray, n: int, ridge: float) -> np.ndarray:
 
 
 def _gram_weights(square: np.ndarray, n: int, ridge: float) -> np.ndarray:
-    return ReplicatedCholesky(square[:n, :n] + ridge * np.eye(n), "K_st K_ts + ρI").solve(square[:n, n:])
+    try:
+        return ReplicatedCholesky(square[:n, :n] + ridge * np.eye(n), overwrite=True).solve(square[:n, n:])
+    except NotPositiveDefiniteError as error:
+        raise NotPositiveDefiniteError(error.minor, error.size, "K_st K_ts + ρI") from None
 
 
 QR = Reduction(

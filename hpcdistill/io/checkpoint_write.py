@@ -41,7 +41,8 @@ def write_checkpoint(comm: MPI.Comm, path: Path, checkpoint: Checkpoint) -> None
     on_root(comm, lambda: _reserve(temporary, n_bytes))
     try:
         _write_collectively(comm, temporary, checkpoint)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # h5py raises either when the disk fills up under it
+        temporary.unlink(missing_ok=True)
         raise _storage_error(temporary, error) from error
     comm.Barrier()
     on_root(comm, lambda: _publish(temporary, path))
@@ -62,6 +63,8 @@ def _write_collectively(comm: MPI.Comm, temporary: Path, checkpoint: Checkpoint)
 def _write_rows(comm: MPI.Comm, file: h5py.File, name: str, array: np.ndarray) -> None:
     """Write this rank's rows of one array; all ranks take part, also those without rows."""
     dataset = file.create_dataset(name, array.shape, array.dtype)
+    if array.size == 0:
+        return
     if comm.Get_size() == 1:
         dataset[...] = array
         return
@@ -98,6 +101,7 @@ def _publish(temporary: Path, path: Path) -> None:
         os.replace(temporary, path)
         _sync(path.parent)
     except OSError as error:
+        temporary.unlink(missing_ok=True)
         raise _storage_error(path, error) from error
 
 
@@ -109,8 +113,8 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _storage_error(path: Path, error: OSError, n_bytes: int | None = None) -> StorageError:
-    full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+def _storage_error(path: Path, error: OSError | RuntimeError, n_bytes: int | None = None) -> StorageError:
+    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
     needed = f" for {n_bytes / 2**20:.1f} MiB" if n_bytes else ""
     reason = f"no space left{needed}" if full else str(error).splitlines()[0]
     return StorageError(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 from mpi4py import MPI
 
 from hpcdistill.config import Config
@@ -37,7 +38,8 @@ def execute(comm: MPI.Comm, config: Config, output: Path, *, resume: bool) -> No
         experiment = load_experiment(comm, config, reporter)
         on_root(comm, lambda: directory.prepare(resume=resume))
         reporter.say(_headline(experiment, output))
-        _METHODS[config.method](experiment, directory, checkpoint)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
+            _METHODS[config.method](experiment, directory, checkpoint)
         reporter.say(f"wrote {directory.latest}")
 
 

@@ -136,8 +136,13 @@ def check_sizes(config: Config, pool: Pool) -> None:
         )
     n_s, n_t = per_class * n_classes, config.kip.batch if config.method == "kip" else len(pool)
     if n_s > n_t:
-        key = f"kip.batch={n_t}" if config.method == "kip" else f"the {n_t} training images"
-        raise ConfigError(f"support of {n_s} images ({per_class} per class) is larger than the target: {key}.")
+        key, remedy = f"the {n_t} training images", ""
+        if config.method == "kip":
+            key, remedy = f"kip.batch={n_t}", " or raise kip.batch"
+        raise ConfigError(
+            f"support of {n_s} images ({per_class} per class) is larger than the target: {key}. "
+            f"Lower support.images_per_class{remedy}."
+        )
     if config.method == "kip" and n_t > pool.smallest_class * n_classes:
         raise ConfigError(
             f"kip.batch={n_t}, but class-balanced batches can have at most {pool.smallest_class * n_classes} images: "

@@ -11,7 +11,7 @@ from hpcdistill.data.sampling import draw_batch, draw_support
 from hpcdistill.distill.history import History
 from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
 from hpcdistill.distill.krr import Support
-from hpcdistill.errors import NumericalError
+from hpcdistill.errors import NotFiniteError, NumericalError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
 from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
@@ -43,20 +43,22 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     previous = now.state
     while True:
         state = now.state
-        _evaluate(experiment, now, recorder)
-        done = _is_done(experiment, now)
-        if state.step != saved and (done or _is_due(state.step, config.checkpoint.every)):
-            _save(recorder, state, now.history)
-            saved = state.step
-        if done:
-            break
         batch = experiment.train_targets(draw_batch(experiment.pool, config.kip.batch, config.seed, state.step))
         try:
-            gradient = kip_gradient(comm, experiment.kernels, state, batch, config)
+            _check_range(experiment, state)
+            _evaluate(experiment, now, recorder)
+            done = _is_done(experiment, now)
+            gradient = None if done else kip_gradient(comm, experiment.kernels, state, batch, config)
         except NumericalError:
             if previous.step > saved:
                 _save(recorder, previous, now.history.up_to(previous.step))
             raise
+        # Only now is this support known to be good.
+        if state.step != saved and (done or _is_due(state.step, config.checkpoint.every)):
+            _save(recorder, state, now.history)
+            saved = state.step
+        if gradient is None:
+            break
         previous, now.state = state, kip_update(comm, adam, state, gradient)
         seconds = bcast_object(comm, time.monotonic() - started)
         figures = gradient.metrics
@@ -64,6 +66,16 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         per_step = seconds / now.state.step
         experiment.reporter.advance("KIP step", now.state.step, config.kip.steps,
                          f"loss {figures.loss:.5f}  train {figures.accuracy:.1%}  {per_step:.2f} s/step")  # fmt: skip
+
+
+def _check_range(experiment: Experiment, state: KipState) -> None:
+    """Raise `NotFiniteError` on every rank if a step has led beyond what the kernels can compute with."""
+    dtype = experiment.kernels.ts.dtype
+    if not np.abs(state.x_s).max() <= np.finfo(dtype).max:  # a NaN is not either
+        raise NotFiniteError(
+            f"the support images are beyond {dtype} at step {state.step}. "
+            "Lower kip.learning_rate or raise solve.reg."
+        )
 
 
 def _begin(experiment: Experiment, adam: object) -> _Progress:
@@ -111,13 +123,15 @@ def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder) -> Non
         return
     solve = experiment.config.solve
     support = Support(experiment.comm, experiment.kernels, now.state.x_s, solve.reg, solve.method)
-    figures = {}
+    metrics = {}
     if validation:
-        metrics = support.evaluate(now.state.y_s, experiment.train_targets(experiment.validation))
-        figures["validation_accuracy"] = metrics.accuracy
+        metrics["validation"] = support.evaluate(now.state.y_s, experiment.train_targets(experiment.validation))
     if test is not None:
-        figures["test_accuracy"] = support.evaluate(now.state.y_s, test).accuracy
+        metrics["test"] = support.evaluate(now.state.y_s, test)
     support.close()
+    if not all(np.isfinite(found.loss) for found in metrics.values()):
+        raise NotFiniteError(f"the predictions at step {step} are not finite. Lower kip.learning_rate or raise solve.reg.")
+    figures = {f"{split}_accuracy": found.accuracy for split, found in metrics.items()}
     history.add(step, **bcast_object(experiment.comm, figures))
     text = "  ".join(f"{name.split('_')[0]} {value:.2%}" for name, value in figures.items())
     loss = history.rows[step]["loss"]

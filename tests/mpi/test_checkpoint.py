@@ -106,6 +106,7 @@ def test_resuming_skips_a_damaged_checkpoint_and_says_so(comm, shared_tmp_path):
     assert "step-000002.h5" in said[0]
     assert "skipping" in said[0]
     assert said[1].endswith("step-000001.h5")
+    comm.Barrier()
     on_root(comm, lambda: directory.checkpoint_path(1).write_bytes(b""))
     with pytest.raises(CheckpointError):
         directory.newest(said.append)

@@ -16,8 +16,8 @@ def run(comm, steps, settings=()):
     adam = make_adam(config)
     state = KipState(0, images(5, 0), labels(5, 0), adam.init({"images": images(5, 0), "labels": labels(5, 0)}))
     losses = []
-    for step in range(steps):
-        gradient = kip_gradient(comm, kernels(), state, targets(20, seed=step), config)
+    for _ in range(steps):
+        gradient = kip_gradient(comm, kernels(), state, targets(20), config)
         losses.append(gradient.metrics.loss)
         state = kip_update(comm, adam if comm.Get_rank() == 0 else None, state, gradient)
     return state, losses

@@ -48,10 +48,13 @@ def test_many_chunks_of_rows_give_the_same(comm, monkeypatch):
     np.testing.assert_allclose(parts.images, whole.images, rtol=0, atol=1e-12 * np.abs(whole.images).max())
 
 
-@pytest.mark.parametrize("architecture", ["FC1", "FC2", "conv relu pool conv relu flatten dense"])
-def test_gradient_against_central_differences(comm, architecture):
-    """Error bound 1e-6, that of the differences: step 1e-5, sixth digits of a loss of order 0.1."""
-    pair, n_s, n_t, step = kernels(architecture), 4, 6, 1e-5
+@pytest.mark.parametrize(
+    ("architecture", "step", "bound"),
+    [("FC1", 1e-5, 1e-6), ("FC2", 1e-5, 1e-6), ("conv relu pool conv relu flatten dense", 3e-4, 1e-5)],
+)
+def test_gradient_against_central_differences(comm, architecture, step, bound):
+    """The bound is that of the differences: neural-tangents leaves 1e-9 of noise on the diagonal of K_ss."""
+    pair, n_s, n_t = kernels(architecture), 4, 6
     x_s, y_s = images(n_s, 0), labels(n_s, 0)
     result = gradient(comm, n_s, n_t, pair=pair)
     rng = np.random.default_rng(5)
@@ -61,7 +64,7 @@ def test_gradient_against_central_differences(comm, architecture):
                                            (0 * dx, dy, (result.labels * dy).sum())):  # fmt: skip
             ahead = dense_loss(pair, x_s + step * change_x, y_s + step * change_y, n_t, REG)[0]
             behind = dense_loss(pair, x_s - step * change_x, y_s - step * change_y, n_t, REG)[0]
-            assert (ahead - behind) / (2 * step) == pytest.approx(wanted, rel=1e-6, abs=1e-9)
+            assert (ahead - behind) / (2 * step) == pytest.approx(wanted, rel=bound, abs=1e-8)
 
 
 def test_mixed_precision_is_near_float64(comm):

@@ -88,3 +88,13 @@ def test_images_large_enough(name, height, width):
 def test_images_too_small_say_how_many_poolings_fit(name, height, width, allowed):
     with pytest.raises(ConfigError, match=f"{height}×{width} pixels allow only {allowed}"):
         parse_architecture(name).check_image_size(height, width)
+
+
+@pytest.mark.parametrize("text", ["flatten relu dense", "relu conv flatten dense", "conv relu relu flatten dense"])
+def test_a_relu_without_weights_before_it_is_refused(text):
+    with pytest.raises(ConfigError, match="each relu needs a conv or dense"):
+        parse_architecture(text)
+
+
+def test_a_relu_may_stand_after_a_pooled_convolution():
+    assert parse_architecture("conv pool relu flatten dense").layers == ("conv", "pool", "relu", "flatten", "dense")
