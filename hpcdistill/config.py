@@ -37,6 +37,8 @@ class DataConfig:
 
     name: str = _key("digits", "data set: digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, or a .npz/.h5 file")
     root: str = _key("", "folder with the files; default $HPCDISTILL_DATA, else ~/.cache/hpcdistill/data")
+    train_size: int = _key(0, "use only so many training images, class-balanced; 0: all", minimum=0)
+    test_size: int = _key(0, "use only so many test images, class-balanced; 0: all", minimum=0)
     validation: int = _key(0, "training images held out, class-balanced, to choose the best step", minimum=0)
 
 

@@ -14,6 +14,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 #: Seconds between plain lines about one and the same activity.
 _LINE_INTERVAL_SECONDS = 5.0
+#: The same for progress within a step, which is told only where steps are long.
+_ROWS_INTERVAL_SECONDS = 15.0
 
 
 def _on_terminal() -> bool:
@@ -70,24 +72,28 @@ class Reporter:
             self._console.print(text, markup=False)
             sys.stdout.flush()
 
-    def advance(self, title: str, done: int, total: int, figures: str = "", *, now: bool = False) -> None:
+    def advance(self, title: str, done: int, total: int, figures: str = "") -> None:
         """Show that `done` of `total` is done.
 
         Args:
             title: the activity; a new one starts a new bar.
             figures: figures worth showing beside it.
-            now: print a plain line even if the last one is not long ago.
         """
         if self._live:
             self._show_bar(title, done, total, figures)
-        elif self._active and (now or time.monotonic() - self._last_line >= _LINE_INTERVAL_SECONDS):
-            self._last_line = time.monotonic()
-            self.say(f"[{time.monotonic() - self._started:6.1f} s] {title} {done}/{total} {figures}".rstrip())
+        else:
+            self._line(_LINE_INTERVAL_SECONDS, f"{title} {done}/{total} {figures}")
 
     def rows(self, title: str, done: int, total: int) -> None:
         """Show progress inside a step: on a terminal the step's own bar stays, elsewhere a line now and then."""
         if not self._live:
-            self.advance(f"  {title}", done, total)
+            self._line(_ROWS_INTERVAL_SECONDS, f"  {title} {done}/{total}")
+
+    def _line(self, interval_seconds: float, text: str) -> None:
+        now = time.monotonic()
+        if self._active and now - self._last_line >= interval_seconds:
+            self._last_line = now
+            self.say(f"[{now - self._started:6.1f} s] {text}".rstrip())
 
     def _show_bar(self, title: str, done: int, total: int, figures: str) -> None:
         if self._task is None or self._title != title:

@@ -74,27 +74,31 @@ def _compare(checkpoints: list) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("support", "images", "dataset", "kernel", "step", "test accuracy", "seconds", box=None)
+    attributes = [checkpoint.attributes for _, checkpoint in checkpoints]
+    common = [name for name in ("dataset", "architecture") if len({a[name] for a in attributes}) == 1]
+    columns = [name for name in ("dataset", "architecture") if name not in common]
+    table = Table("support", "images", *columns, "steps", "test accuracy", "seconds", box=None)
     for _, checkpoint in checkpoints:
-        table.add_row(*_comparison_row(checkpoint))
-    Console(highlight=False).print(table)
+        table.add_row(*_comparison_row(checkpoint, columns))
+    console = Console(highlight=False, soft_wrap=True)
+    console.print("\n".join(f" {name}: {attributes[0][name]}" for name in common), markup=False)
+    console.print(table)
 
 
 _METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural images"}
 
 
-def _comparison_row(checkpoint: object) -> tuple[str, ...]:
+def _comparison_row(checkpoint: object, columns: list[str]) -> tuple[str, ...]:
     import numpy as np
 
     arrays, attributes = checkpoint.arrays, checkpoint.attributes  # type: ignore[attr-defined]
     accuracy = arrays["history/test_accuracy"]
     accuracy = accuracy[np.isfinite(accuracy)]
-    method, n_s = attributes["method"], len(arrays["support/images"])
-    name, shown = _METHOD_NAMES[method], "–"
+    method, shown = attributes["method"], f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
+    name = _METHOD_NAMES[method]
     if method == "krr" and len(accuracy) > 1:
         name = f"{name}, mean of {len(accuracy)} draws"
         shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"
-    elif len(accuracy):
-        shown = f"{accuracy[-1]:.2%}"
-    seconds = np.nanmax(arrays["history/seconds"], initial=0.0)
-    return name, str(n_s), attributes["dataset"], attributes["architecture"], str(attributes["step"]), shown, f"{seconds:.1f}"
+    steps = str(attributes["step"]) if method == "kip" else ""
+    seconds = f"{np.nanmax(arrays['history/seconds'], initial=0.0):.1f}"
+    return name, str(len(arrays["support/images"])), *(str(attributes[c]) for c in columns), steps, shown, seconds

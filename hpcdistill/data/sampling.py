@@ -13,7 +13,7 @@ import numpy as np
 from hpcdistill.errors import ConfigError
 
 # One stream of random numbers for each purpose.
-_VALIDATION, _SUPPORT, _BATCH = 0, 1, 2
+_VALIDATION, _SUPPORT, _BATCH, _SUBSET = 0, 1, 2, 3
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,23 @@ class Pool:
 def make_pool(labels: np.ndarray, n_classes: int) -> Pool:
     """Return the pool of all images with these labels `(n,)`."""
     return Pool(tuple(np.flatnonzero(labels == k) for k in range(n_classes)))
+
+
+def draw_subset(pool: Pool, count: int, seed: int, key: str) -> Pool:
+    """Return a class-balanced pool of `count` of the images, or all of them where `count` is 0.
+
+    Args:
+        key: the configuration's key that asked for it, for messages.
+
+    Raises:
+        ConfigError: a class has too few images, or would have none.
+    """
+    if count == 0:
+        return pool
+    if count < len(pool.by_class):
+        raise ConfigError(f"{key}={count} leaves a class without images. Use at least {len(pool.by_class)}.")
+    chosen = _draw(pool, count, np.random.default_rng([seed, _SUBSET]), f"{key}={count}")
+    return Pool(tuple(np.intersect1d(members, chosen) for members in pool.by_class))
 
 
 def hold_out(pool: Pool, count: int, seed: int) -> tuple[Pool, np.ndarray]:

@@ -43,8 +43,6 @@ def read_checkpoint(path: Path) -> Checkpoint:
     Raises:
         CheckpointError: the file is missing, is no HDF5 file, is incomplete, or has another schema.
     """
-    if not path.exists():
-        raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.")
     try:
         with h5py.File(path, "r") as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
@@ -52,7 +50,9 @@ def read_checkpoint(path: Path) -> Checkpoint:
             names: list[str] = []
             file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
             return Checkpoint({name: file[name][...] for name in names}, attributes)
-    except (OSError, RuntimeError, KeyError) as error:
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.") from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # damage can raise any
         raise CheckpointError(f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]}).") from error
 
 

@@ -11,7 +11,7 @@ from hpcdistill.config import Config
 from hpcdistill.data.dataset import Dataset, Split
 from hpcdistill.data.preprocess import Standardisation, centred_one_hot, fit_standardisation
 from hpcdistill.data.readers import load_dataset
-from hpcdistill.data.sampling import Pool, hold_out, make_pool
+from hpcdistill.data.sampling import Pool, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.errors import ConfigError
 from hpcdistill.kernels.select import choose_backend
@@ -24,7 +24,9 @@ class Experiment:
     """Data, preprocessing and kernels of a run, the same on every rank.
 
     Attributes:
-        pool: training images that may be drawn; `validation` are those held out, ascending indices.
+        pool: training images that may be drawn.
+        validation, test: indices of the images held out of the training split, and of those of the test split that are
+            used, ascending; `test` is None where the data set has no test split.
         standardise: fitted on the pool.
     """
 
@@ -34,6 +36,7 @@ class Experiment:
     dataset: Dataset
     pool: Pool
     validation: np.ndarray
+    test: np.ndarray | None
     standardise: Standardisation
     kernels: Kernels
 
@@ -55,8 +58,9 @@ class Experiment:
 
     def test_targets(self) -> Targets | None:
         """Return the test images as targets, or None where the data set has none."""
-        test = self.dataset.test
-        return None if test is None else self._targets(test, np.arange(len(test)), "test images of this rank")
+        if self.dataset.test is None or self.test is None:
+            return None
+        return self._targets(self.dataset.test, self.test, "test images of this rank")
 
     def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return training images and their centred one-hot labels as `(x_s, y_s)`, float64."""
@@ -74,14 +78,24 @@ def load_experiment(comm: MPI.Comm, config: Config, reporter: Reporter) -> Exper
     dataset = load_shared(comm, config)
     with agree(comm):
         config.architecture.check_image_size(*dataset.image_shape[:2])
-        pool, validation = hold_out(make_pool(dataset.train.labels, dataset.n_classes), config.data.validation, config.seed)
+        pool = subset(config, dataset, "train_size")
+        pool, validation = hold_out(pool, config.data.validation, config.seed)
+        test = None if dataset.test is None else subset(config, dataset, "test_size").indices
         check_sizes(config, pool)
     standardise = on_root(
         comm, lambda: fit_standardisation(dataset.train.images, pool.indices, dataset.display_range)
     )
     with agree(comm):
         kernels = choose_kernels(config, dataset.image_shape)
-    return Experiment(comm, config, reporter, dataset, pool, validation, standardise, kernels)
+    return Experiment(comm, config, reporter, dataset, pool, validation, test, standardise, kernels)
+
+
+def subset(config: Config, dataset: Dataset, key: str) -> Pool:
+    """Return the images of a split that `data.train_size` or `data.test_size` leaves in use. Not collective."""
+    split = dataset.train if key == "train_size" else dataset.test
+    assert split is not None  # asked for only where there is one
+    pool = make_pool(split.labels, dataset.n_classes)
+    return draw_subset(pool, getattr(config.data, key), config.seed, f"data.{key}")
 
 
 def load_shared(comm: MPI.Comm, config: Config) -> Dataset:

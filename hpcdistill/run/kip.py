@@ -71,9 +71,10 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
 def _check_range(experiment: Experiment, state: KipState) -> None:
     """Raise `NotFiniteError` on every rank if a step has led beyond what the kernels can compute with."""
     dtype = experiment.kernels.ts.dtype
-    if not np.abs(state.x_s).max() <= np.finfo(dtype).max:  # a NaN is not either
+    largest = np.abs(state.x_s).max()
+    if not largest <= np.sqrt(np.finfo(dtype).max):  # kernels need products of pixels; a NaN fails here too
         raise NotFiniteError(
-            f"the support images are beyond {dtype} at step {state.step}. "
+            f"support images with pixels up to {largest:.0e} are beyond {dtype} at step {state.step}. "
             "Lower kip.learning_rate or raise solve.reg."
         )
 
@@ -130,7 +131,7 @@ def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder) -> Non
         metrics["test"] = support.evaluate(now.state.y_s, test)
     support.close()
     if not all(np.isfinite(found.loss) for found in metrics.values()):
-        raise NotFiniteError(f"the predictions at step {step} are not finite. Lower kip.learning_rate or raise solve.reg.")
+        raise NotFiniteError(f"predictions at step {step} are not finite. Lower kip.learning_rate or raise solve.reg.")
     figures = {f"{split}_accuracy": found.accuracy for split, found in metrics.items()}
     history.add(step, **bcast_object(experiment.comm, figures))
     text = "  ".join(f"{name.split('_')[0]} {value:.2%}" for name, value in figures.items())

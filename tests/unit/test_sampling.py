@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdistill.data.sampling import draw_batch, draw_support, hold_out, make_pool
+from hpcdistill.data.sampling import draw_batch, draw_subset, draw_support, hold_out, make_pool
 from hpcdistill.errors import ConfigError
 
 LABELS = np.repeat([0, 1, 2], [30, 20, 25])[np.random.default_rng(0).permutation(75)]
@@ -59,3 +59,11 @@ def test_a_class_with_too_few_images_is_named(call):
 def test_holding_out_a_whole_class_is_refused():
     with pytest.raises(ConfigError, match="leaves a class without"):
         hold_out(POOL, 60, seed=0)
+
+
+def test_a_subset_is_balanced():
+    subset = draw_subset(POOL, 14, 0, "data.train_size")
+    assert sorted(len(members) for members in subset.by_class) == [4, 5, 5]
+    assert draw_subset(POOL, 0, 0, "data.train_size") is POOL
+    with pytest.raises(ConfigError, match="data.train_size=2.*Use at least 3"):
+        draw_subset(POOL, 2, 0, "data.train_size")
