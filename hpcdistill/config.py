@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import math
 import tomllib
-import types
 import typing
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -109,7 +110,9 @@ class CheckpointConfig:
 class Config:
     """A whole run."""
 
-    method: str = _key("kip", "kip: learn images (and labels); label_solve: solve for labels; krr: natural images", METHODS)
+    method: str = _key(
+        "kip", "kip: learn images (and labels); label_solve: solve for labels; krr: natural images", METHODS
+    )
     seed: int = _key(0, "decides every random draw, whatever the number of ranks", minimum=0)
     data: DataConfig = field(default_factory=DataConfig)
     support: SupportConfig = field(default_factory=SupportConfig)
@@ -210,7 +213,7 @@ def _build(cls: type[SectionType], table: Any, prefix: str, where: str) -> Secti
     if not isinstance(table, dict):
         raise ConfigError(f"{where}: {prefix.rstrip('.')!r} must be a section, not {table!r}.")
     hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    values = {}
+    values: dict[str, Any] = {}
     for name, value in table.items():
         if name not in fields:
             raise ConfigError(f"{where}: unknown key {prefix + name!r}{_hint(name, prefix, list(fields))}")
@@ -227,15 +230,15 @@ def _hint(name: str, prefix: str, valid: list[str]) -> str:
     return f"{guess}. Valid here: {', '.join(prefix + v for v in valid)}."
 
 
-def _check_value(value: Any, kind: type, metadata: types.MappingProxyType, key: str, where: str) -> Any:
+def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
     if type(value) is not kind:
         raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
     if metadata["choices"] and value not in metadata["choices"]:
         raise ConfigError(f"{where}: {key} is {value!r}. Valid: {', '.join(metadata['choices'])}.")
-    minimum = metadata["minimum"]
-    if minimum is not None and not minimum <= value < float("inf"):
+    minimum, number = metadata["minimum"], typing.cast(Any, value)
+    if minimum is not None and not minimum <= number < math.inf:
         raise ConfigError(f"{where}: {key} must be finite and at least {minimum}, not {value}.")
     return value
 
@@ -251,7 +254,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")
 
 
-def _all_keys(cls: type, prefix: str) -> typing.Iterator[tuple[str, Any, types.MappingProxyType]]:
+def _all_keys(cls: type, prefix: str) -> typing.Iterator[tuple[str, Any, Mapping[str, Any]]]:
     hints = typing.get_type_hints(cls)
     for f in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[f.name]):

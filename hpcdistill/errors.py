@@ -71,5 +71,5 @@ class StorageError(HpcDistillError):
     exit_code = EXIT_STORAGE
 
 
-class NotSuitable(Exception):  # noqa: N818 - a signal, not an error
+class NotSuitable(Exception):
     """A kernel backend cannot serve this request; the next one in the list is asked. Says why."""

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import os
 from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 HELP = "check MPI, parallel HDF5, ScaLAPACK, kernel backends and threads"
 
@@ -17,8 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Check every part; the exit code is 2 if one that is needed fails. Collective under MPI."""
     del args
-    from mpi4py import MPI
-
     from hpcdistill.mpi.runtime import run_collectively
 
     def body(comm: MPI.Intracomm) -> int:
@@ -36,24 +38,25 @@ def main(args: argparse.Namespace) -> int:
     return run_collectively(body)
 
 
-def _check(comm: object, name: str, check: Callable[[], str]) -> bool:
+def _check(comm: MPI.Intracomm, name: str, check: Callable[[], str]) -> bool:
     from hpcdistill.mpi.collectives import agree_any
 
     try:
         text, failed = check(), False
     except Exception as error:  # whatever is wrong is what the user wants to know
         text, failed = f"{type(error).__name__}: {error}", True
-    failed = agree_any(comm, failed)  # type: ignore[arg-type]
-    if comm.Get_rank() == 0:  # type: ignore[attr-defined]
+    failed = agree_any(comm, failed)
+    if comm.Get_rank() == 0:
         print(f"{'FAIL' if failed else 'ok':<5} {name:<10} {text}", flush=True)
     return not failed
 
 
-def _mpi(comm: object) -> str:
+def _mpi(comm: MPI.Intracomm) -> str:
+    import mpi4py
     from mpi4py import MPI
 
     library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
-    return f"{library}; {comm.Get_size()} rank(s), mpi4py {MPI.__spec__.parent and __import__('mpi4py').__version__}"  # type: ignore[attr-defined]
+    return f"{library}; {comm.Get_size()} rank(s), mpi4py {mpi4py.__version__}"
 
 
 def _threads() -> str:
@@ -62,7 +65,8 @@ def _threads() -> str:
     return f"{cores} core(s) for this rank; OMP_NUM_THREADS {asked or 'not set: BLAS uses all of them'}"
 
 
-def _hdf5(comm: object) -> str:
+def _hdf5(comm: MPI.Intracomm) -> str:
+    import shutil
     import tempfile
     from pathlib import Path
 
@@ -73,29 +77,31 @@ def _hdf5(comm: object) -> str:
     from hpcdistill.io.checkpoint_write import write_checkpoint
     from hpcdistill.mpi.collectives import on_root
 
-    folder = Path(on_root(comm, tempfile.mkdtemp))  # type: ignore[arg-type]
+    folder = Path(on_root(comm, tempfile.mkdtemp))
     path = folder / "doctor.h5"
     wanted = np.arange(7.0)
-    write_checkpoint(comm, path, Checkpoint({"x": wanted}, {"schema_version": SCHEMA_VERSION}))  # type: ignore[arg-type]
-    right = on_root(comm, lambda: np.array_equal(read_checkpoint(path).arrays["x"], wanted))  # type: ignore[arg-type]
-    on_root(comm, lambda: (path.unlink(), folder.rmdir()))  # type: ignore[arg-type]
+    write_checkpoint(comm, path, Checkpoint({"x": wanted}, {"schema_version": SCHEMA_VERSION}))
+    right = on_root(comm, lambda: np.array_equal(read_checkpoint(path).arrays["x"], wanted))
+    on_root(comm, lambda: shutil.rmtree(folder))
     if not right:
         raise RuntimeError("a file written in parallel did not come back as it was")
-    parallel = "parallel" if h5py.get_config().mpi else "serial only: runs on one rank; jobs/setup.sh builds it in parallel"
+    parallel = (
+        "parallel" if h5py.get_config().mpi else "serial only: runs on one rank; jobs/setup.sh builds it in parallel"
+    )
     return f"h5py {h5py.__version__} on HDF5 {h5py.version.hdf5_version}, {parallel}"
 
 
-def _scalapack(comm: object) -> str:
+def _scalapack(comm: MPI.Intracomm) -> str:
     import numpy as np
 
     from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
     from hpcdistill.linalg.scalapack import ScalapackCholesky
 
-    p_rows, p_cols = near_square_grid(comm.Get_size())  # type: ignore[attr-defined]
-    layout = BlockCyclic.of_rank(5, 5, 2, 2, p_rows, p_cols, comm.Get_rank())  # type: ignore[attr-defined]
+    p_rows, p_cols = near_square_grid(comm.Get_size())
+    layout = BlockCyclic.of_rank(5, 5, 2, 2, p_rows, p_cols, comm.Get_rank())
     matrix = np.eye(5) * 4 + 1
     local = np.asfortranarray(matrix[np.ix_(*layout.local_to_global())])
-    with ScalapackCholesky(comm, layout, local) as factor:  # type: ignore[arg-type]
+    with ScalapackCholesky(comm, layout, local) as factor:
         x = factor.solve(np.ones((5, 1)))
     error = float(np.abs(matrix @ x - 1).max())
     if error > 1e-12:

@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 HELP = "test accuracy of a distilled set, with its own kernel or another one"
 
@@ -12,8 +16,8 @@ HELP = "test accuracy of a distilled set, with its own kernel or another one"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description = (
-        "Predict the test images by kernel ridge regression on the support set in FILE. May run under mpirun: test rows "
-        "are split over the ranks."
+        "Predict the test images by kernel ridge regression on the support set in FILE. Under mpirun the test "
+        "images are split over the ranks."
     )
     parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
     parser.add_argument("--kernel", metavar="ARCHITECTURE", help="another architecture than it was distilled with")
@@ -23,8 +27,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Evaluate. Collective under MPI."""
-    from mpi4py import MPI
-
     from hpcdistill.mpi.runtime import run_collectively
 
     def body(comm: MPI.Intracomm) -> int:
@@ -34,7 +36,7 @@ def main(args: argparse.Namespace) -> int:
     return run_collectively(body)
 
 
-def _evaluate(comm: object, args: argparse.Namespace) -> None:
+def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.config import parse_config
     from hpcdistill.distill.krr import Support
     from hpcdistill.errors import DataError
@@ -43,13 +45,13 @@ def _evaluate(comm: object, args: argparse.Namespace) -> None:
     from hpcdistill.progress import Reporter
     from hpcdistill.run.experiment import load_experiment
 
-    checkpoint = on_root(comm, lambda: read_checkpoint(args.file))  # type: ignore[arg-type]
+    checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
     settings = args.settings + ([f"kernel.architecture={args.kernel}"] if args.kernel else [])
     config = parse_config(checkpoint.attributes["config"], settings, str(args.file))
     # Only the support's kernel matters here, so no size limit of the method applies.
     config = dataclasses.replace(config, method="krr")
-    with Reporter(comm.Get_rank() == 0) as reporter:  # type: ignore[attr-defined]
-        experiment = load_experiment(comm, config, reporter)  # type: ignore[arg-type]
+    with Reporter(comm.Get_rank() == 0) as reporter:
+        experiment = load_experiment(comm, config, reporter)
         test = experiment.test_targets()
         if test is None:
             raise DataError(f"{config.data.name}: has no test split to evaluate on.")

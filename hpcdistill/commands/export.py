@@ -30,6 +30,8 @@ def main(args: argparse.Namespace) -> int:
     try:
         (export_npz if args.format == "npz" else export_png)(checkpoint, output)
     except OSError as error:
-        raise StorageError(f"{output}: cannot be written ({error.strerror or error}). Give another file with --output.") from error
+        raise StorageError(
+            f"{output}: cannot be written ({error.strerror or error}). Give another file with --output."
+        ) from error
     print(f"wrote {output}")
     return 0

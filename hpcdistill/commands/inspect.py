@@ -4,6 +4,13 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import numpy as np
+    from rich.table import Table
+
+    from hpcdistill.io.checkpoint import Checkpoint
 
 HELP = "show what is in a checkpoint; compare several"
 _HISTORY_ROWS = 12
@@ -29,11 +36,11 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _describe(path: Path, checkpoint: object) -> None:
+def _describe(path: Path, checkpoint: Checkpoint) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    arrays, attributes = checkpoint.arrays, checkpoint.attributes  # type: ignore[attr-defined]
+    arrays, attributes = checkpoint.arrays, checkpoint.attributes
     console.print(f"{path} -> {path.resolve().name}" if path.is_symlink() else str(path), style="bold", markup=False)
     for name in ("method", "dataset", "architecture", "step", "hpcdistill_version", "git_commit", "schema_version"):
         console.print(f"  {name:<20} {attributes[name]}", markup=False)
@@ -46,7 +53,7 @@ def _describe(path: Path, checkpoint: object) -> None:
     console.print(_history_table(arrays))
 
 
-def _history_table(arrays: dict) -> object:
+def _history_table(arrays: dict[str, np.ndarray]) -> Table:
     import numpy as np
     from rich.table import Table
 
@@ -70,7 +77,7 @@ def _figure(name: str, value: float) -> str:
     return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.5f}" if name == "loss" else f"{value:.1f}"
 
 
-def _compare(checkpoints: list) -> None:
+def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -88,10 +95,10 @@ def _compare(checkpoints: list) -> None:
 _METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural images"}
 
 
-def _comparison_row(checkpoint: object, columns: list[str]) -> tuple[str, ...]:
+def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ...]:
     import numpy as np
 
-    arrays, attributes = checkpoint.arrays, checkpoint.attributes  # type: ignore[attr-defined]
+    arrays, attributes = checkpoint.arrays, checkpoint.attributes
     accuracy = arrays["history/test_accuracy"]
     accuracy = accuracy[np.isfinite(accuracy)]
     method, shown = attributes["method"], f"{accuracy[-1]:.2%}" if len(accuracy) else "–"

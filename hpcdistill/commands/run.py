@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import textwrap
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from hpcdistill.config import describe_keys, load_config
+
+if TYPE_CHECKING:
+    from mpi4py import MPI
 
 HELP = "distil a data set (KIP, Label Solve) or measure natural images (KRR)"
 
@@ -28,13 +32,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="override one key of the configuration; may be repeated")  # fmt: skip
     parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: runs/<name of CONFIG>)")
-    parser.add_argument("--resume", action="store_true", help="continue from the newest checkpoint in the output folder")
+    parser.add_argument(
+        "--resume", action="store_true", help="continue from the newest checkpoint in the output folder"
+    )
 
 
 def main(args: argparse.Namespace) -> int:
     """Run. Collective under MPI."""
-    from mpi4py import MPI
-
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.mpi.runtime import run_collectively
 

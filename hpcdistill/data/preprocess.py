@@ -40,9 +40,7 @@ class Standardisation:
         return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
-def fit_standardisation(
-    images: np.ndarray, indices: np.ndarray, display_range: tuple[float, float]
-) -> Standardisation:
+def fit_standardisation(images: np.ndarray, indices: np.ndarray, display_range: tuple[float, float]) -> Standardisation:
     """Return the standardisation by mean and standard deviation per channel of `images[indices]`.
 
     Args:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from mpi4py import MPI
 
 from hpcdistill.kernels.base import KernelBackend
@@ -45,7 +46,7 @@ class Targets:
     count: int
     report: Callable[[int, int], None] = lambda done, total: None
 
-    def local_chunks(self, comm: MPI.Comm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def local_chunks(self, comm: MPI.Intracomm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield this rank's rows, some at a time. Not collective."""
         start, stop = block_range(self.count, comm.Get_size(), comm.Get_rank())
         for a, b in chunk_ranges(stop - start, ROWS_AT_A_TIME):
@@ -54,16 +55,16 @@ class Targets:
 
 
 def support_tile(n: int) -> int:
-    """Return the side of the tiles of an `n × n` support kernel: small enough to share out, large enough to be quick."""
+    """Return the side of the tiles of an `n × n` support kernel: small enough to share out, not to be slow."""
     return max(4, min(128, -(-n // 4)))
 
 
-def my_tiles(comm: MPI.Comm, n: int, *, lower: bool) -> list[tuple[Range, Range]]:
+def my_tiles(comm: MPI.Intracomm, n: int, *, lower: bool) -> list[tuple[Range, Range]]:
     """Return the tiles of the support kernel that this rank evaluates. Not collective."""
     return square_tiles(n, support_tile(n), lower=lower)[comm.Get_rank() :: comm.Get_size()]
 
 
-def support_kernel(comm: MPI.Comm, backend: KernelBackend, handle: Any) -> np.ndarray:
+def support_kernel(comm: MPI.Intracomm, backend: KernelBackend, handle: Any) -> np.ndarray:
     """Return `K_ss` `(n, n)` float64, complete and exactly symmetric, on every rank. Collective.
 
     Each entry is computed on one rank and added to zeros, so that it does not depend on the number of ranks.

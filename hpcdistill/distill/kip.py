@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from mpi4py import MPI
 
 from hpcdistill.config import Config
@@ -85,7 +86,7 @@ def make_adam(config: Config) -> Adam:
     return Adam({"images": config.kip.learning_rate} | labels)
 
 
-def kip_gradient(comm: MPI.Comm, kernels: Kernels, state: KipState, targets: Targets, config: Config) -> Gradient:
+def kip_gradient(comm: MPI.Intracomm, kernels: Kernels, state: KipState, targets: Targets, config: Config) -> Gradient:
     """Return loss, accuracy and gradient of a batch, checked to be finite. Collective.
 
     Raises:
@@ -97,7 +98,9 @@ def kip_gradient(comm: MPI.Comm, kernels: Kernels, state: KipState, targets: Tar
         gradient = support.gradient(state.y_s, targets)
     finally:
         support.close()
-    finite = np.isfinite(gradient.metrics.loss) and np.isfinite(gradient.images).all() and np.isfinite(gradient.labels).all()
+    finite = (
+        np.isfinite(gradient.metrics.loss) and np.isfinite(gradient.images).all() and np.isfinite(gradient.labels).all()
+    )
     if not bcast_object(comm, bool(finite)):
         raise NotFiniteError(
             f"the loss or its gradient is not finite at step {state.step} (loss {gradient.metrics.loss}). "
@@ -106,12 +109,14 @@ def kip_gradient(comm: MPI.Comm, kernels: Kernels, state: KipState, targets: Tar
     return gradient
 
 
-def kip_update(comm: MPI.Comm, adam: Adam | None, state: KipState, gradient: Gradient) -> KipState:
+def kip_update(comm: MPI.Intracomm, adam: Adam | None, state: KipState, gradient: Gradient) -> KipState:
     """Return the state after one step of Adam, rank 0's on every rank. Collective.
 
     Rank 0 alone makes the update (`adam` is None elsewhere) and broadcasts it, so that unlike nodes cannot drift apart.
     """
-    new = KipState(state.step + 1, state.x_s.copy(), state.y_s.copy(), {k: v.copy() for k, v in state.optimizer.items()})
+    new = KipState(
+        state.step + 1, state.x_s.copy(), state.y_s.copy(), {k: v.copy() for k, v in state.optimizer.items()}
+    )
     if adam is not None:
         parameters, new.optimizer = adam.update(
             {"images": state.x_s, "labels": state.y_s},

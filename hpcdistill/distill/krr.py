@@ -6,8 +6,8 @@ With `A = K_ss + λI`, `λ = reg · tr(K_ss)/n` and `α = A⁻¹ y_s`, the predi
     dL/dy_s = B        dL/dK_ts = R αᵀ        dL/dK_ss = G + (reg/n) · tr(G) · I,   G = −B αᵀ
 
 so that differentiation is needed inside kernel tiles only. Per gradient the ranks exchange the tiles of `K_ss`, the
-`n × classes` matrix `K_tsᵀ R` and one gradient: nothing that grows with the number of targets. Rows of `K_ts` are used as
-soon as they are there, so that memory does not grow either.
+`n × classes` matrix `K_tsᵀ R` and one gradient: nothing that grows with the number of targets. Rows of `K_ts` are used
+as soon as they are there, so that memory does not grow either.
 
 Source: arXiv:2011.00050, equation 7 (the loss); the adjoint is checked against finite differences in
 tests/mpi/test_krr.py.
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
 from mpi4py import MPI
 
 from hpcdistill.distill.assemble import (
@@ -69,7 +70,9 @@ class Support:
         NotPositiveDefiniteError, NotFiniteError: on every rank. Remedy: a larger `reg`, float64.
     """
 
-    def __init__(self, comm: MPI.Comm, kernels: Kernels, x_s: np.ndarray, reg: float, solver: str = "auto") -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, kernels: Kernels, x_s: np.ndarray, reg: float, solver: str = "auto"
+    ) -> None:
         self.comm, self.kernels, self.reg, self.n = comm, kernels, reg, len(x_s)
         self._image_shape = x_s.shape
         with agree(comm):

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+
 from mpi4py import MPI
 
 from hpcdistill.distill.assemble import Kernels, Targets, support_kernel
@@ -90,7 +91,7 @@ class Solution:
 
 
 def reduce_chunk(
-    comm: MPI.Comm, support: Support, targets: Targets, square: np.ndarray, reduction: Reduction
+    comm: MPI.Intracomm, support: Support, targets: Targets, square: np.ndarray, reduction: Reduction
 ) -> np.ndarray:
     """Return `square` with all rows of `targets` absorbed, the same on every rank. Collective.
 
@@ -113,7 +114,7 @@ def reduce_chunk(
 
 
 def solve_labels(
-    comm: MPI.Comm,
+    comm: MPI.Intracomm,
     kernels: Kernels,
     support: Support,
     square: np.ndarray,

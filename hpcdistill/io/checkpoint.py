@@ -7,7 +7,8 @@ Layout (schema version 1):
     /preprocess/{mean,std,display_range}
     /optimizer/{images,labels}/…  (KIP)                /label_solve/square  (Label Solve between chunks)
     /random/{seed,step}                                /history/{step,loss,train_accuracy,…,seconds}
-    attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, architecture, step, complete
+    attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, class_names,
+                architecture, step, complete
 """
 
 from __future__ import annotations

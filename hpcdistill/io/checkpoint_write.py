@@ -12,6 +12,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+
 from mpi4py import MPI
 
 from hpcdistill.errors import EnvironmentSetupError, StorageError
@@ -23,7 +24,7 @@ from hpcdistill.mpi.partition import block_range
 _METADATA_BYTES = 1 << 20
 
 
-def write_checkpoint(comm: MPI.Comm, path: Path, checkpoint: Checkpoint) -> None:
+def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) -> None:
     """Write `path` so that it is complete or absent, whatever happens. Collective.
 
     Args:
@@ -48,7 +49,7 @@ def write_checkpoint(comm: MPI.Comm, path: Path, checkpoint: Checkpoint) -> None
     on_root(comm, lambda: _publish(temporary, path))
 
 
-def _write_collectively(comm: MPI.Comm, temporary: Path, checkpoint: Checkpoint) -> None:
+def _write_collectively(comm: MPI.Intracomm, temporary: Path, checkpoint: Checkpoint) -> None:
     parallel = {"driver": "mpio", "comm": comm} if comm.Get_size() > 1 else {}
     with h5py.File(temporary, "w", **parallel) as file:
         file.attrs["complete"] = False
@@ -60,7 +61,7 @@ def _write_collectively(comm: MPI.Comm, temporary: Path, checkpoint: Checkpoint)
         file.attrs["complete"] = True
 
 
-def _write_rows(comm: MPI.Comm, file: h5py.File, name: str, array: np.ndarray) -> None:
+def _write_rows(comm: MPI.Intracomm, file: h5py.File, name: str, array: np.ndarray) -> None:
     """Write this rank's rows of one array; all ranks take part, also those without rows."""
     dataset = file.create_dataset(name, array.shape, array.dtype)
     if array.size == 0:

@@ -22,19 +22,18 @@ def export_npz(checkpoint: Checkpoint, path: Path) -> None:
     `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`.
     """
     a = checkpoint.arrays
-    history = {f"history_{name}": column for name, column in checkpoint.group("history").items()}
-    np.savez_compressed(
-        path,
-        images=a["support/images_display"],
-        images_preprocessed=a["support/images"],
-        labels=a["support/labels"],
-        source_index=a["support/source_index"],
-        mean=a["preprocess/mean"],
-        std=a["preprocess/std"],
-        config=checkpoint.attributes["config"],
-        class_names=checkpoint.attributes["class_names"].split("\n"),
-        **history,
-    )
+    exported = {
+        "images": a["support/images_display"],
+        "images_preprocessed": a["support/images"],
+        "labels": a["support/labels"],
+        "source_index": a["support/source_index"],
+        "mean": a["preprocess/mean"],
+        "std": a["preprocess/std"],
+        "config": np.array(checkpoint.attributes["config"]),
+        "class_names": np.array(checkpoint.attributes["class_names"].split("\n")),
+    }
+    exported |= {f"history_{name}": column for name, column in checkpoint.group("history").items()}
+    np.savez_compressed(path, allow_pickle=False, **exported)
 
 
 def export_png(checkpoint: Checkpoint, path: Path) -> None:
@@ -68,9 +67,9 @@ def _panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
 
 
 def _enlarge(image: np.ndarray) -> Image.Image:
-    """Return one image `(h, w, c)` as RGB of the sheet's size, pixels kept as squares; channels 1, 3, else their mean."""
-    channels = image.shape[-1]
-    rgb = image if channels == 3 else np.repeat(np.rint(image.mean(axis=-1, keepdims=True)).astype(np.uint8), 3, axis=-1)
+    """Return one image `(h, w, c)` as RGB of the sheet's size, pixels kept as squares; grey unless c is 3."""
+    grey = np.rint(image.mean(axis=-1, keepdims=True)).astype(np.uint8)
+    rgb = image if image.shape[-1] == 3 else np.repeat(grey, 3, axis=-1)
     picture = Image.fromarray(np.ascontiguousarray(rgb), "RGB")
     scale = _SIDE / max(picture.size)
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

@@ -1,1 +1,1 @@
-"""MPI: the runtime (the only place with COMM_WORLD), every collective call, and index arithmetic without communication."""
+"""MPI: the runtime (the only place with COMM_WORLD), every collective call, and index arithmetic."""

@@ -7,11 +7,13 @@ Errors: a rank that fails alone must not leave the others waiting. `agree` makes
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
+
 from mpi4py import MPI
 from mpi4py.util import pkl5
 
@@ -23,7 +25,7 @@ T = TypeVar("T")
 PIECE_ELEMENTS = 2**27
 
 
-def sum_array(comm: MPI.Comm, array: np.ndarray) -> np.ndarray:
+def sum_array(comm: MPI.Intracomm, array: np.ndarray) -> np.ndarray:
     """Add `array` over the ranks, in place, and return it.
 
     Args:
@@ -35,24 +37,26 @@ def sum_array(comm: MPI.Comm, array: np.ndarray) -> np.ndarray:
     return array
 
 
-def bcast_array(comm: MPI.Comm, array: np.ndarray, root: int = 0) -> np.ndarray:
+def bcast_array(comm: MPI.Intracomm, array: np.ndarray, root: int = 0) -> np.ndarray:
     """Overwrite `array` (C-contiguous, same shape and dtype everywhere) with the root's, and return it. Collective."""
     for piece in _pieces(array):
         comm.Bcast(piece, root=root)
     return array
 
 
-def bcast_object(comm: MPI.Comm, value: T, root: int = 0) -> T:
+def bcast_object(comm: MPI.Intracomm, value: T, root: int = 0) -> T:
     """Return the root's picklable `value` on every rank. Collective. Arrays inside may be larger than one message."""
     return pkl5.Intracomm(comm).bcast(value, root=root)
 
 
-def agree_any(comm: MPI.Comm, flag: bool) -> bool:
+def agree_any(comm: MPI.Intracomm, flag: bool) -> bool:
     """Return whether `flag` is set on any rank. Collective."""
     return bool(comm.allreduce(int(flag), op=MPI.MAX))
 
 
-def gather_tree(comm: MPI.Comm, value: T, merge: Callable[[T, T], T], send: Callable, receive: Callable) -> T | None:
+def gather_tree(
+    comm: MPI.Intracomm, value: T, merge: Callable[[T, T], T], send: Callable, receive: Callable
+) -> T | None:
     """Fold the ranks' values along a binary tree in rank order; the result is on rank 0, None elsewhere. Collective.
 
     The order of merges depends on the number of ranks alone, so the result is reproducible. `send(comm, value, dest)`
@@ -69,14 +73,14 @@ def gather_tree(comm: MPI.Comm, value: T, merge: Callable[[T, T], T], send: Call
     return value
 
 
-def send_arrays(comm: MPI.Comm, arrays: tuple[np.ndarray, ...], dest: int) -> None:
+def send_arrays(comm: MPI.Intracomm, arrays: tuple[np.ndarray, ...], dest: int) -> None:
     """Send C-contiguous arrays to `dest`, which calls `receive_arrays`."""
     for array in arrays:
         for piece in _pieces(array):
             comm.Send(piece, dest=dest)
 
 
-def receive_arrays(comm: MPI.Comm, like: tuple[np.ndarray, ...], source: int) -> tuple[np.ndarray, ...]:
+def receive_arrays(comm: MPI.Intracomm, like: tuple[np.ndarray, ...], source: int) -> tuple[np.ndarray, ...]:
     """Return arrays of the shapes and dtypes of `like` sent by `send_arrays`."""
     received = tuple(np.empty_like(array) for array in like)
     for array in received:
@@ -86,7 +90,7 @@ def receive_arrays(comm: MPI.Comm, like: tuple[np.ndarray, ...], source: int) ->
 
 
 @contextmanager
-def agree(comm: MPI.Comm) -> Iterator[None]:
+def agree(comm: MPI.Intracomm) -> Iterator[None]:
     """Run a block without communication on every rank; if it raises anywhere, raise everywhere. Collective at its end.
 
     All ranks raise the error of the lowest rank that failed, so that one message reaches the user.
@@ -101,7 +105,7 @@ def agree(comm: MPI.Comm) -> Iterator[None]:
         raise comm.bcast(_portable(error), root=failed) from error
 
 
-def on_root(comm: MPI.Comm, function: Callable[[], T]) -> T:
+def on_root(comm: MPI.Intracomm, function: Callable[[], T]) -> T:
     """Call `function` on rank 0 and return its (picklable) result on every rank; its error is raised on every rank.
 
     Collective.
@@ -113,23 +117,24 @@ def on_root(comm: MPI.Comm, function: Callable[[], T]) -> T:
     return bcast_object(comm, result)
 
 
-def node_communicator(comm: MPI.Comm) -> MPI.Comm:
+def node_communicator(comm: MPI.Intracomm) -> MPI.Intracomm:
     """Return the communicator of the ranks that share this node's memory. Collective; the caller frees it."""
-    return comm.Split_type(MPI.COMM_TYPE_SHARED)
+    return MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED))
 
 
-def share_array(node: MPI.Comm, array: np.ndarray | None) -> np.ndarray:
+def share_array(node: MPI.Intracomm, array: np.ndarray | None) -> np.ndarray:
     """Put the node's first rank's `array` into shared memory and return a read-only view on every rank of the node.
 
     Args:
         node: from `node_communicator`; collective.
         array: on rank 0 of `node`; ignored on the others. One copy exists per node, for as long as the process lives.
     """
-    shape, dtype = bcast_object(node, (array.shape, array.dtype) if node.Get_rank() == 0 and array is not None else None)
-    n_bytes = int(np.prod(shape)) * dtype.itemsize
+    frame = (array.shape, array.dtype) if node.Get_rank() == 0 and array is not None else ((), np.dtype("u1"))
+    shape, dtype = bcast_object(node, frame)
+    n_bytes = math.prod(shape) * dtype.itemsize
     window = MPI.Win.Allocate_shared(n_bytes if node.Get_rank() == 0 else 0, 1, comm=node)
-    buffer, _ = window.Shared_query(0)
-    shared = np.ndarray(shape, dtype, buffer=buffer)
+    memory, _ = window.Shared_query(0)
+    shared = np.ndarray(shape, dtype, buffer=cast(Any, memory))
     window.Lock_all()
     if array is not None and node.Get_rank() == 0:
         shared[...] = array
@@ -142,7 +147,7 @@ def share_array(node: MPI.Comm, array: np.ndarray | None) -> np.ndarray:
 
 
 def free_windows() -> None:
-    """Free the shared-memory windows. Collective over all ranks, in the order of their creation; call before the end."""
+    """Free the shared-memory windows, before the program ends. Collective over all ranks."""
     while _windows:
         window = _windows.pop(0)
         window.Unlock_all()
@@ -154,7 +159,9 @@ _windows: list[MPI.Win] = []
 
 def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
     if not array.flags.c_contiguous:
-        raise ValueError(f"arrays must be C-contiguous to be communicated; shape {array.shape}, strides {array.strides}")
+        raise ValueError(
+            f"arrays must be C-contiguous to be communicated; shape {array.shape}, strides {array.strides}"
+        )
     flat = array.reshape(-1)
     for start in range(0, flat.size, PIECE_ELEMENTS):
         yield flat[start : start + PIECE_ELEMENTS]

@@ -22,7 +22,7 @@ from hpcdistill.run.recorder import check_same_run
 _METHODS = {"kip": run_kip, "label_solve": run_label_solve, "krr": run_krr}
 
 
-def execute(comm: MPI.Comm, config: Config, output: Path, *, resume: bool) -> None:
+def execute(comm: MPI.Intracomm, config: Config, output: Path, *, resume: bool) -> None:
     """Run a configuration and leave its checkpoints in `output`. Collective.
 
     Args:
@@ -45,7 +45,7 @@ def execute(comm: MPI.Comm, config: Config, output: Path, *, resume: bool) -> No
 
 
 def _find_checkpoint(
-    comm: MPI.Comm, config: Config, directory: RunDirectory, reporter: Reporter
+    comm: MPI.Intracomm, config: Config, directory: RunDirectory, reporter: Reporter
 ) -> Checkpoint | None:
     def find() -> Checkpoint | None:
         checkpoint = directory.newest(reporter.say)
@@ -62,6 +62,7 @@ def _headline(experiment: Experiment, output: Path) -> str:
     n_s = config.support.images_per_class * dataset.n_classes or len(experiment.pool)
     return (
         f"{config.method} on {dataset.name} ({len(experiment.pool)} training images {height}×{width}×{channels}, "
-        f"{dataset.n_classes} classes), {n_s} support images, {config.kernel.architecture} {config.kernel.kind.upper()}, "
+        f"{dataset.n_classes} classes), {n_s} support images, "
+        f"{config.kernel.architecture} {config.kernel.kind.upper()}, "
         f"backend {kernels.ts.name} ({config.kernel.precision}), ranks {experiment.comm.Get_size()}, output {output}"
     )

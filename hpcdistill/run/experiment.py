@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+
 from mpi4py import MPI
 
 from hpcdistill.config import Config
@@ -30,7 +31,7 @@ class Experiment:
         standardise: fitted on the pool.
     """
 
-    comm: MPI.Comm
+    comm: MPI.Intracomm
     config: Config
     reporter: Reporter
     dataset: Dataset
@@ -69,7 +70,7 @@ class Experiment:
         return self.standardise.apply(train.images[indices]), y
 
 
-def load_experiment(comm: MPI.Comm, config: Config, reporter: Reporter) -> Experiment:
+def load_experiment(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Experiment:
     """Load, check and preprocess the data and choose the kernels. Collective.
 
     Raises:
@@ -82,9 +83,7 @@ def load_experiment(comm: MPI.Comm, config: Config, reporter: Reporter) -> Exper
         pool, validation = hold_out(pool, config.data.validation, config.seed)
         test = None if dataset.test is None else subset(config, dataset, "test_size").indices
         check_sizes(config, pool)
-    standardise = on_root(
-        comm, lambda: fit_standardisation(dataset.train.images, pool.indices, dataset.display_range)
-    )
+    standardise = on_root(comm, lambda: fit_standardisation(dataset.train.images, pool.indices, dataset.display_range))
     with agree(comm):
         kernels = choose_kernels(config, dataset.image_shape)
     return Experiment(comm, config, reporter, dataset, pool, validation, test, standardise, kernels)
@@ -98,7 +97,7 @@ def subset(config: Config, dataset: Dataset, key: str) -> Pool:
     return draw_subset(pool, getattr(config.data, key), config.seed, f"data.{key}")
 
 
-def load_shared(comm: MPI.Comm, config: Config) -> Dataset:
+def load_shared(comm: MPI.Intracomm, config: Config) -> Dataset:
     """Return the data set with one copy of its arrays per node. Collective.
 
     The first rank of each node reads the files.
@@ -111,7 +110,7 @@ def load_shared(comm: MPI.Comm, config: Config) -> Dataset:
     return _share(node, dataset)
 
 
-def _share(node: MPI.Comm, dataset: Dataset | None) -> Dataset:
+def _share(node: MPI.Intracomm, dataset: Dataset | None) -> Dataset:
     """Return `dataset` of the node's first rank on every rank of the node, arrays in shared memory. Collective."""
 
     def shared(split: Split | None) -> Split:

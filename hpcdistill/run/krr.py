@@ -26,7 +26,9 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     config, per_class = experiment.config, experiment.config.support.images_per_class
     test = experiment.test_targets()
     if test is None:
-        raise DataError(f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels.")
+        raise DataError(
+            f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels."
+        )
     draws = config.krr.draws if per_class else 1
     history = History.from_arrays(resumed.group("history")) if resumed else History()
     started = time.monotonic() - history.last_seconds
@@ -43,5 +45,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         experiment.reporter.advance("draw", draw + 1, draws, f"test {metrics.accuracy:.2%}")
     accuracy = history.column("test_accuracy")
     spread = f" ± {np.std(accuracy, ddof=1):.2%}" if draws > 1 else ""
-    experiment.reporter.say(f"{len(experiment.pool) if not per_class else per_class * experiment.dataset.n_classes} natural images: "
-                 f"test {np.mean(accuracy):.2%}{spread} over {draws} draw{'s' * (draws > 1)}")  # fmt: skip
+    n_s = per_class * experiment.dataset.n_classes or len(experiment.pool)
+    experiment.reporter.say(
+        f"{n_s} natural images: test {np.mean(accuracy):.2%}{spread} over {draws} draw{'s' * (draws > 1)}"
+    )

@@ -18,9 +18,7 @@ from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.recorder import Recorder
 
 
-def run_label_solve(
-    experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None
-) -> None:
+def run_label_solve(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None) -> None:
     """Solve for the support labels over all training images, from the start or from the last chunk. Collective."""
     comm, config = experiment.comm, experiment.config
     reduction = REDUCTIONS[config.label_solve.method]

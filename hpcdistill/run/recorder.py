@@ -77,7 +77,7 @@ def stored_config(checkpoint: Checkpoint) -> Config:
 
 
 def check_same_run(checkpoint: Checkpoint, config: Config, where: str) -> None:
-    """Raise `CheckpointError` if a checkpoint was made with another configuration that a resumed run cannot take over."""
+    """Raise `CheckpointError` if a checkpoint's run cannot go on with `config`."""
     if changed := changed_keys(stored_config(checkpoint), config):
         raise CheckpointError(
             f"{where}: cannot be resumed with another configuration ({'; '.join(changed)}). "

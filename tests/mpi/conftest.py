@@ -28,7 +28,9 @@ def pytest_runtest_makereport(item, call):
     outcome = yield
     report = outcome.get_result()
     if report.failed and WORLD.Get_size() > 1:
-        print(f"rank {WORLD.Get_rank()} failed in {item.nodeid}:\n{report.longreprtext}", file=sys.__stderr__, flush=True)
+        print(
+            f"rank {WORLD.Get_rank()} failed in {item.nodeid}:\n{report.longreprtext}", file=sys.__stderr__, flush=True
+        )
         WORLD.Abort(1)
 
 

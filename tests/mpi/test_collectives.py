@@ -46,13 +46,17 @@ def test_gather_tree_merges_in_rank_order(comm, piece):
         assert merged is None
 
 
+def fail_from(failing, rank):
+    if rank >= failing:
+        raise DataError(f"from rank {rank}")
+
+
 @pytest.mark.parametrize("failing", [0, 1, 3])
 def test_agree_raises_one_ranks_error_everywhere(comm, failing):
     if failing >= comm.Get_size():
         pytest.skip("needs more ranks")
     with pytest.raises(DataError, match=f"from rank {failing}"), c.agree(comm):
-        if comm.Get_rank() >= failing:
-            raise DataError(f"from rank {comm.Get_rank()}")
+        fail_from(failing, comm.Get_rank())
 
 
 def test_agree_carries_errors_with_arguments_and_foreign_ones(comm):

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from problems import images, kernels, labels, targets
+from problems import images, kernels, targets
 
 from mpi4py import MPI
 

@@ -13,6 +13,8 @@ import tomli_w
 TIMEOUT_SECONDS = 60
 #: How launchers tell a process its rank.
 RANK_VARIABLES = (b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK=")
+#: Ranks here share few cores with each other and with the tests: none may keep one while it waits.
+SHARED_CORES = {"OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
 HPCDISTILL = (sys.executable, "-m", "hpcdistill")
 
 
@@ -50,8 +52,7 @@ def run(*arguments, ranks=0, program=HPCDISTILL, prefix=(), timeout=TIMEOUT_SECO
 
 def start(command, **popen):
     """Start a command in a session of its own, by which `end_session` finds all that it starts."""
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}  # ranks share the cores, so that more threads only wait
-    return subprocess.Popen(command, start_new_session=True, text=True, env=environment, **popen)
+    return subprocess.Popen(command, start_new_session=True, text=True, env=os.environ | SHARED_CORES, **popen)
 
 
 def end_session(process):

@@ -25,7 +25,11 @@ def test_settings_win_over_the_file(tmp_path):
 @pytest.mark.parametrize(
     ("text", "settings", "message"),
     [
-        ("[kip]\nstep = 3", [], r"unknown key 'kip.step' \(did you mean 'kip.steps'\?\). Valid here: kip.steps, kip.batch"),
+        (
+            "[kip]\nstep = 3",
+            [],
+            r"unknown key 'kip.step' \(did you mean 'kip.steps'\?\). Valid here: kip.steps, kip.batch",
+        ),
         ("[kpi]\nsteps = 3", [], r"unknown key 'kpi' \(did you mean 'kip'\?\)"),
         ("kip = 3", [], "'kip' must be a section"),
         ("[kip]\nsteps = 1.5", [], "kip.steps must be a whole number, not 1.5"),
@@ -63,7 +67,9 @@ def test_a_missing_file_is_named(tmp_path):
 def test_what_a_resumed_run_may_change():
     base = parse_config("")
     assert changed_keys(base, parse_config("", ["kip.steps=999", "data.root=/elsewhere", "checkpoint.every=1"])) == []
-    assert changed_keys(base, parse_config("", ["kernel.architecture=FC1"])) == ["kernel.architecture: 'ConvNet' → 'FC1'"]
+    assert changed_keys(base, parse_config("", ["kernel.architecture=FC1"])) == [
+        "kernel.architecture: 'ConvNet' → 'FC1'"
+    ]
 
 
 def test_help_lists_every_key():

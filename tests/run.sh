@@ -1,0 +1,37 @@
+#!/usr/bin/env bash
+# Set up what is missing and run all checks: lint, types, tests on one process, on 1 to 4 MPI ranks, and end to end.
+#
+# usage: bash tests/run.sh [lint|unit|mpi|system …]        (default: all of them; about 15 minutes on 2 cores)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+bash jobs/setup.sh --tests
+. jobs/environment.sh
+export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1
+parts=("${@:-all}")
+started=$SECONDS
+
+wants() { [[ " ${parts[*]} " == *" $1 "* || " ${parts[*]} " == *" all "* ]]; }
+say() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
+
+if wants lint; then
+  say "ruff, mypy"
+  ruff check .
+  ruff format --check .
+  mypy
+fi
+if wants unit; then
+  say "one process"
+  python -m pytest -q tests/unit
+fi
+if wants mpi; then
+  for ranks in 1 2 3 4; do
+    say "$ranks MPI ranks"
+    # The limit ends a job whose ranks wait for each other; -k because mpiexec may not heed the first signal.
+    timeout -k 10 600 mpiexec -n "$ranks" python -m pytest -q tests/mpi
+  done
+fi
+if wants system; then
+  say "end to end"
+  python -m pytest -q tests/system
+fi
+say "all checks passed"

@@ -1,0 +1,29 @@
+"""The demo is what a newcomer runs first: it must run, and distillation must be worth it."""
+
+import subprocess
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from hpcdistill.io.checkpoint import read_checkpoint
+
+DEMO = Path(__file__).parents[2] / "jobs" / "demo.sh"
+
+
+def accuracies(output, name):
+    column = read_checkpoint(output / name / "latest.h5").arrays["history/test_accuracy"]
+    return column[np.isfinite(column)]
+
+
+def test_the_demo_runs_and_distilled_images_beat_natural_ones(tmp_path):
+    output = tmp_path / "demo"
+    done = subprocess.run(["bash", DEMO, output], capture_output=True, text=True, timeout=1200)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "KIP step" in done.stdout or "step 60: test" in done.stdout
+    assert "natural images, mean of 10 draws" in done.stdout
+    natural = accuracies(output, "natural-10")
+    assert len(natural) == 10
+    assert accuracies(output, "kip-10")[-1] >= natural.mean() + 0.20
+    assert accuracies(output, "solved-10")[-1] > natural.mean()
+    assert Image.open(output / "kip-10.png").size[0] > 600

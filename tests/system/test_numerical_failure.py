@@ -1,0 +1,104 @@
+"""A computation that leaves the range of numbers, or a rank that fails alone, ends the whole job with a reason."""
+
+import sys
+
+import numpy as np
+import pytest
+from launch import run, write_config
+
+from hpcdistill.io.checkpoint import read_checkpoint
+
+#: Runs the command line with an error in the third gradient of one rank alone.
+FAILING_RANK = """
+import sys
+from mpi4py import MPI
+from hpcdistill.distill.krr import Support
+gradient, calls = Support.gradient, []
+def failing(self, *arguments):
+    calls.append(None)
+    if MPI.COMM_WORLD.Get_rank() == 1 and len(calls) == 3:
+        raise LookupError("a cosmic ray")
+    return gradient(self, *arguments)
+Support.gradient = failing
+from hpcdistill.__main__ import main
+sys.exit(main())
+"""
+
+#: Runs the command line with gradients that fail from the fifth on, that is, at step 4.
+FAILING_STEP = """
+import sys
+from hpcdistill.distill.krr import Support
+from hpcdistill.errors import NotFiniteError
+gradient, calls = Support.gradient, []
+def failing(self, *arguments):
+    calls.append(None)
+    if len(calls) == 5:
+        raise NotFiniteError("out of range")
+    return gradient(self, *arguments)
+Support.gradient = failing
+from hpcdistill.__main__ import main
+sys.exit(main())
+"""
+
+
+def check_numerical(result, *words):
+    assert result.code == 3, (result.code, result.stderr)
+    (line,) = result.error_lines
+    assert line.startswith("hpcdistill: error: ")
+    assert [word for word in words if word not in line] == [], line
+    assert "Traceback" not in result.stderr
+    assert "RuntimeWarning" not in result.stderr
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+@pytest.mark.parametrize("every", [1, 100])
+def test_huge_learning_rate(tmp_path, ranks, every):
+    config = write_config(tmp_path / "c.toml", data={"validation": 100}, checkpoint={"every": every},
+                          kip={"learning_rate": 1e200, "evaluate_every": 1})  # fmt: skip
+    result = run("run", config, "--output", tmp_path / "out", ranks=ranks)
+    check_numerical(result, "at step 1", "kip.learning_rate")
+    for name in ("latest.h5", "best.h5"):
+        saved = read_checkpoint(tmp_path / "out" / name)
+        assert saved.attributes["step"] == 0
+        assert np.abs(saved.arrays["support/images"]).max() < 10
+    assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["step-000000.h5"]
+
+
+@pytest.mark.parametrize("settings", [
+    ["kip.label_learning_rate=1e300"],
+    ["kip.learning_rate=1e200", "kernel.precision=float64"],
+    ["kip.learning_rate=1e25", "kip.steps=1"],
+])  # fmt: skip
+def test_other_ways_out_of_range(tmp_path, settings):
+    config = write_config(tmp_path / "c.toml")
+    result = run("run", config, "--output", tmp_path / "out", *(f"--set={setting}" for setting in settings))
+    check_numerical(result, "at step 1", "kip.learning_rate")
+    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 0
+
+
+def test_last_good_support_is_saved_between_checkpoints(tmp_path):
+    config = write_config(tmp_path / "c.toml", kip={"steps": 9}, checkpoint={"every": 100})
+    program = (sys.executable, "-c", FAILING_STEP)
+    result = run("run", config, "--output", tmp_path / "out", program=program)
+    check_numerical(result, "out of range")
+    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 3
+
+
+@pytest.mark.parametrize(("method", "ranks"), [("kip", 0), ("label_solve", 2)])
+def test_singular_kernel(tmp_path, method, ranks):
+    images = np.repeat(np.random.default_rng(0).random((1, 4, 4)), 30, axis=0)
+    images[20:] += np.random.default_rng(1).random((10, 4, 4))
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(30) % 3)
+    config = write_config(tmp_path / "c.toml", method=method, data={"name": str(tmp_path / "own.npz")},
+                          support={"images_per_class": 8}, kip={"batch": 30}, solve={"reg": 0.0})  # fmt: skip
+    check_numerical(run("run", config, "--output", tmp_path / "out", ranks=ranks), "not positive definite", "solve.reg")
+
+
+def test_one_rank_fails_alone(tmp_path):
+    config = write_config(tmp_path / "c.toml", kip={"steps": 1000})
+    program = (sys.executable, "-c", FAILING_RANK)
+    result = run("run", config, "--output", tmp_path / "out", ranks=3, program=program)
+    assert result.code == 1
+    assert result.error_lines == ["hpcdistill: internal error on rank 1:"]
+    assert "LookupError: a cosmic ray" in result.stderr
+    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 2

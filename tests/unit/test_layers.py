@@ -1,0 +1,65 @@
+"""The rule of the house: imports go downwards only. Read from the syntax trees."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parents[2] / "hpcdistill"
+BELOW_RUN = {"errors", "config", "architecture", "jax_runtime", "progress", "mpi", "data", "kernels", "linalg"}
+BELOW_RUN |= {"distill", "io"}
+#: Each layer, and what it may import besides itself. `__main__` sees all.
+MAY_IMPORT = {
+    "errors": set(),
+    "architecture": {"errors"},
+    "config": {"errors", "architecture"},
+    "jax_runtime": set(),
+    "progress": set(),
+    "mpi": {"errors"},
+    "data": {"errors"},
+    "native": set(),
+    "kernels": {"errors", "architecture", "jax_runtime"},
+    "linalg": {"errors", "mpi", "native"},
+    "distill": {"errors", "config", "architecture", "jax_runtime", "mpi", "kernels", "linalg"},
+    "io": {"errors", "mpi"},
+    "run": BELOW_RUN,
+    "commands": BELOW_RUN | {"run"},
+}
+MPI_FREE = ("errors", "architecture", "config", "jax_runtime", "progress", "data", "kernels")
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.ImportFrom) and node.module:
+            yield node.module
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+        elif isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+
+
+def layer_of(path):
+    return path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+
+
+SOURCES = [p for p in sorted(PACKAGE.rglob("*.py")) if layer_of(p) not in ("__init__", "__main__")]
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_imports_go_downwards(path):
+    mine = layer_of(path)
+    used = {name.split(".")[1] for name in imports_of(path) if name.startswith("hpcdistill.")}
+    assert used <= MAY_IMPORT[mine] | {mine}
+    if mine in MPI_FREE:
+        assert not any(name.startswith("mpi4py") for name in imports_of(path))
+
+
+def test_only_the_runtime_names_comm_world():
+    assert [p.name for p in PACKAGE.rglob("*.py") if "MPI.COMM_WORLD" in p.read_text()] == ["runtime.py"]
+
+
+@pytest.mark.parametrize("module", ["hpcdistill.config", "hpcdistill.__main__", "hpcdistill.io.checkpoint"])
+def test_a_login_node_needs_neither_mpi_nor_jax(module):
+    check = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('mpi4py', 'jax', 'cupy')))"
+    subprocess.run([sys.executable, "-c", check], check=True)
