@@ -71,5 +71,9 @@ class StorageError(HpcDistillError):
     exit_code = EXIT_STORAGE
 
 
+class InterruptedWriteError(StorageError):
+    """HDF5 failed within a write. It would crash while the process ends in an orderly way, so end it at once."""
+
+
 class NotSuitable(Exception):
     """A kernel backend cannot serve this request; the next one in the list is asked. Says why."""

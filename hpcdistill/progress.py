@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 import time
-from pathlib import Path
 from types import TracebackType
 from typing import Self
 
@@ -29,8 +28,7 @@ def _on_terminal() -> bool:
     if "OMPI_COMM_WORLD_RANK" not in os.environ:
         return True
     try:
-        with Path(f"/proc/{os.getppid()}/fd/1").open("w") as output:
-            return output.isatty()
+        return os.readlink(f"/proc/{os.getppid()}/fd/1").startswith(("/dev/pts/", "/dev/tty"))
     except OSError:
         return False
 

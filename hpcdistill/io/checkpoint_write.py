@@ -15,7 +15,7 @@ import numpy as np
 
 from mpi4py import MPI
 
-from hpcdistill.errors import EnvironmentSetupError, StorageError
+from hpcdistill.errors import EnvironmentSetupError, InterruptedWriteError, StorageError
 from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX, Checkpoint
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.mpi.partition import block_range
@@ -44,7 +44,7 @@ def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) ->
         _write_collectively(comm, temporary, checkpoint)
     except (OSError, RuntimeError) as error:  # h5py raises either when the disk fills up under it
         temporary.unlink(missing_ok=True)
-        raise _storage_error(temporary, error) from error
+        raise InterruptedWriteError(str(_storage_error(temporary, error))) from error
     comm.Barrier()
     on_root(comm, lambda: _publish(temporary, path))
 
@@ -115,10 +115,18 @@ def _sync(path: Path) -> None:
 
 
 def _storage_error(path: Path, error: OSError | RuntimeError, n_bytes: int | None = None) -> StorageError:
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
+    full = _is_full(error)
     needed = f" for {n_bytes / 2**20:.1f} MiB" if n_bytes else ""
     reason = f"no space left{needed}" if full else str(error).splitlines()[0]
     return StorageError(
         f"{path.parent}: checkpoint {path.name.removesuffix(TEMPORARY_SUFFIX)} could not be written ({reason}). "
         "The checkpoints before it are intact: make room, then continue with --resume."
     )
+
+
+def _is_full(error: BaseException) -> bool:
+    """Whether the disk or quota is full: h5py may raise another error, while closing, over the one that says so."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    if getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes):
+        return True
+    return error.__context__ is not None and _is_full(error.__context__)

@@ -14,7 +14,7 @@ from typing import NoReturn
 
 from mpi4py import MPI
 
-from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError
+from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError
 from hpcdistill.mpi import collectives
 
 #: How long the failing rank waits for the others to fail alike, before it aborts the job.
@@ -37,7 +37,8 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
     try:
         code = body(comm)
     except HpcDistillError as error:
-        _end_failed(failures, f"error: {error}", error.exit_code)
+        at_once = isinstance(error, InterruptedWriteError)
+        _end_failed(failures, f"error: {error}", error.exit_code, at_once=at_once)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:
         where = f" on rank {comm.Get_rank()}" if comm.Get_size() > 1 else ""
@@ -49,12 +50,12 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
     return code
 
 
-def _end_failed(comm: MPI.Intracomm, message: str, code: int) -> None:
-    """Print one message for the job; abort it unless every rank arrives here in time."""
+def _end_failed(comm: MPI.Intracomm, message: str, code: int, *, at_once: bool = False) -> None:
+    """Print one message for the job; abort it if asked to, or if a rank does not arrive here in time."""
     arrived = _all_arrive(comm)
     if comm.Get_rank() == 0 or not arrived:
         print(f"hpcdistill: {message}", file=sys.stderr, flush=True)
-    if not arrived:
+    if not arrived or at_once:
         _abort(comm, code)
     collectives.free_windows()
 
@@ -73,8 +74,9 @@ def _all_arrive(comm: MPI.Intracomm) -> bool:
 def _abort(comm: MPI.Intracomm, code: int) -> NoReturn:
     sys.stdout.flush()
     sys.stderr.flush()
-    comm.Abort(code)
-    os._exit(code)  # for MPI libraries whose Abort returns
+    if comm.Get_size() > 1:
+        comm.Abort(code)
+    os._exit(code)  # also for MPI libraries whose Abort returns
 
 
 def local_rank_and_size() -> tuple[int, int]:

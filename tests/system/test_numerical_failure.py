@@ -84,16 +84,6 @@ def test_last_good_support_is_saved_between_checkpoints(tmp_path):
     assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 3
 
 
-@pytest.mark.parametrize(("method", "ranks"), [("kip", 0), ("label_solve", 2)])
-def test_singular_kernel(tmp_path, method, ranks):
-    images = np.repeat(np.random.default_rng(0).random((1, 4, 4)), 30, axis=0)
-    images[20:] += np.random.default_rng(1).random((10, 4, 4))
-    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(30) % 3)
-    config = write_config(tmp_path / "c.toml", method=method, data={"name": str(tmp_path / "own.npz")},
-                          support={"images_per_class": 8}, kip={"batch": 30}, solve={"reg": 0.0})  # fmt: skip
-    check_numerical(run("run", config, "--output", tmp_path / "out", ranks=ranks), "not positive definite", "solve.reg")
-
-
 def test_one_rank_fails_alone(tmp_path):
     config = write_config(tmp_path / "c.toml", kip={"steps": 1000})
     program = (sys.executable, "-c", FAILING_RANK)
@@ -101,4 +91,4 @@ def test_one_rank_fails_alone(tmp_path):
     assert result.code == 1
     assert result.error_lines == ["hpcdistill: internal error on rank 1:"]
     assert "LookupError: a cosmic ray" in result.stderr
-    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 2
+    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 1
