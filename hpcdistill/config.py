@@ -7,113 +7,104 @@ resolved configuration, which every output file carries.
 from __future__ import annotations
 
 import dataclasses
-import difflib
-import math
 import tomllib
-import typing
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
 
 import tomli_w
 
 from hpcdistill.architecture import NAMES_HELP, Architecture, parse_architecture
 from hpcdistill.errors import ConfigError
+from hpcdistill.schema import apply_setting, build, flatten, key
 
 METHODS = ("kip", "label_solve", "krr")
 PRECISIONS = ("mixed", "float64", "float32")
 SOLVERS = ("auto", "replicated", "scalapack")
 LABEL_SOLVERS = ("qr", "normal")
-SectionType = TypeVar("SectionType")
-
-
-def _key(default: Any, text: str, choices: tuple[str, ...] = (), minimum: float | None = None) -> Any:
-    return field(default=default, metadata={"help": text, "choices": choices, "minimum": minimum})
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Section `[data]`."""
 
-    name: str = _key("digits", "data set: digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, or a .npz/.h5 file")
-    root: str = _key("", "folder with the files; default $HPCDISTILL_DATA, else ~/.cache/hpcdistill/data")
-    train_size: int = _key(0, "use only so many training images, class-balanced; 0: all", minimum=0)
-    test_size: int = _key(0, "use only so many test images, class-balanced; 0: all", minimum=0)
-    validation: int = _key(0, "training images held out, class-balanced, to choose the best step", minimum=0)
+    name: str = key("digits", "data set: digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, or a .npz/.h5 file")
+    root: str = key("", "folder with the files; default $HPCDISTILL_DATA, else ~/.cache/hpcdistill/data")
+    train_size: int = key(0, "use only so many training images, class-balanced; 0: all", minimum=0)
+    test_size: int = key(0, "use only so many test images, class-balanced; 0: all", minimum=0)
+    validation: int = key(0, "training images held out, class-balanced, to choose the best step", minimum=0)
 
 
 @dataclass(frozen=True)
 class SupportConfig:
     """Section `[support]`."""
 
-    images_per_class: int = _key(10, "size of the distilled set; 0 means all training images (krr only)", minimum=0)
+    images_per_class: int = key(10, "size of the distilled set; 0 means all training images (krr only)", minimum=0)
 
 
 @dataclass(frozen=True)
 class KernelConfig:
     """Section `[kernel]`."""
 
-    architecture: str = _key("ConvNet", NAMES_HELP)
-    kind: str = _key("ntk", "neural tangent kernel or Gaussian process kernel", ("ntk", "nngp"))
-    w_std: float = _key(2.0**0.5, "standard deviation of the weights")
-    b_std: float = _key(0.1, "standard deviation of the biases", minimum=0)
-    backend: str = _key("auto", "kernel engine: auto, or one by name (`hpcdistill doctor` lists them)")
-    precision: str = _key("mixed", "mixed: K_ss in float64, K_ts in float32; or one type for both", PRECISIONS)
+    architecture: str = key("ConvNet", NAMES_HELP)
+    kind: str = key("ntk", "neural tangent kernel or Gaussian process kernel", ("ntk", "nngp"))
+    w_std: float = key(2.0**0.5, "standard deviation of the weights")
+    b_std: float = key(0.1, "standard deviation of the biases", minimum=0)
+    backend: str = key("auto", "kernel engine: auto, or one by name (`hpcdistill doctor` lists them)")
+    precision: str = key("mixed", "mixed: K_ss in float64, K_ts in float32; or one type for both", PRECISIONS)
 
 
 @dataclass(frozen=True)
 class SolveConfig:
     """Section `[solve]`."""
 
-    reg: float = _key(1e-6, "ridge λ relative to the mean diagonal of K_ss", minimum=0)
-    method: str = _key("auto", "where K_ss is factored: on every rank, or by ScaLAPACK over all", SOLVERS)
+    reg: float = key(1e-6, "ridge λ relative to the mean diagonal of K_ss", minimum=0)
+    method: str = key("auto", "where K_ss is factored: on every rank, or by ScaLAPACK over all", SOLVERS)
 
 
 @dataclass(frozen=True)
 class KipConfig:
     """Section `[kip]`."""
 
-    steps: int = _key(300, "gradient steps", minimum=0)
-    batch: int = _key(5000, "target images per step, class-balanced, fresh every step", minimum=1)
-    learning_rate: float = _key(4e-2, "Adam's step for images", minimum=0)
-    learn_labels: bool = _key(True, "learn the support labels too")
-    label_learning_rate: float = _key(4e-2, "Adam's step for labels", minimum=0)
-    evaluate_every: int = _key(20, "steps between evaluations on test (and validation) images", minimum=1)
-    patience: int = _key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
+    steps: int = key(300, "gradient steps", minimum=0)
+    batch: int = key(5000, "target images per step, class-balanced, fresh every step", minimum=1)
+    learning_rate: float = key(4e-2, "Adam's step for images", minimum=0)
+    learn_labels: bool = key(True, "learn the support labels too")
+    label_learning_rate: float = key(4e-2, "Adam's step for labels", minimum=0)
+    evaluate_every: int = key(20, "steps between evaluations on test (and validation) images", minimum=1)
+    patience: int = key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
 
 
 @dataclass(frozen=True)
 class LabelSolveConfig:
     """Section `[label_solve]`."""
 
-    method: str = _key("qr", "qr: orthogonal reduction; normal: the papers' notebook", LABEL_SOLVERS)
-    chunk: int = _key(10000, "target images per chunk; progress is saved between chunks", minimum=1)
+    method: str = key("qr", "qr: orthogonal reduction; normal: the papers' notebook", LABEL_SOLVERS)
+    chunk: int = key(10000, "target images per chunk; progress is saved between chunks", minimum=1)
 
 
 @dataclass(frozen=True)
 class KrrConfig:
     """Section `[krr]`."""
 
-    draws: int = _key(10, "random supports to average over", minimum=1)
+    draws: int = key(10, "random supports to average over", minimum=1)
 
 
 @dataclass(frozen=True)
 class CheckpointConfig:
     """Section `[checkpoint]`."""
 
-    every: int = _key(20, "KIP steps between checkpoints (Label Solve saves after each chunk)", minimum=1)
-    keep: int = _key(3, "newest checkpoints kept, besides those of the papers' schedule", minimum=1)
+    every: int = key(20, "KIP steps between checkpoints (Label Solve saves after each chunk)", minimum=1)
+    keep: int = key(3, "newest checkpoints kept, besides those of the papers' schedule", minimum=1)
 
 
 @dataclass(frozen=True)
 class Config:
     """A whole run."""
 
-    method: str = _key(
+    method: str = key(
         "kip", "kip: learn images (and labels); label_solve: solve for labels; krr: natural images", METHODS
     )
-    seed: int = _key(0, "decides every random draw, whatever the number of ranks", minimum=0)
+    seed: int = key(0, "decides every random draw, whatever the number of ranks", minimum=0)
     data: DataConfig = field(default_factory=DataConfig)
     support: SupportConfig = field(default_factory=SupportConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
@@ -167,83 +158,17 @@ def parse_config(text: str, settings: list[str] = [], where: str = "configuratio
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}.") from None
     for setting in settings:
-        _apply_setting(table, setting)
-    config = _build(Config, table, "", where)
+        apply_setting(table, setting)
+    config = build(Config, table, "", where)
     _check_together(config)
     return config
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:
     """Return `section.key: old → new` for the keys that differ and that a resumed run may not change."""
-    before, after = _flatten(old), _flatten(new)
+    before, after = flatten(old), flatten(new)
     return [f"{key}: {before[key]!r} → {after[key]!r}" for key in before
             if key not in RESUMABLE_KEYS and before[key] != after[key]]  # fmt: skip
-
-
-def describe_keys() -> str:
-    """Return a table of all keys with defaults and help, for `--help`."""
-    lines = []
-    for key, default, metadata in _all_keys(Config, ""):
-        choices = f" ({' | '.join(metadata['choices'])})" if metadata["choices"] else ""
-        lines.append(f"  {key:<26} {_toml_value(default):<10} {metadata['help']}{choices}")
-    return "\n".join(lines)
-
-
-def _apply_setting(table: dict[str, Any], setting: str) -> None:
-    key, equals, text = setting.partition("=")
-    if not equals or not key.strip():
-        raise ConfigError(f"--set {setting!r} must have the form section.key=value.")
-    *sections, name = key.strip().split(".")
-    for section in sections:
-        table = table.setdefault(section, {})
-        if not isinstance(table, dict):
-            raise ConfigError(f"--set {setting!r}: {section!r} is not a section.")
-    table[name] = _parse_value(text.strip())
-
-
-def _parse_value(text: str) -> Any:
-    """Read a value as TOML would; what is no TOML value is a string, so quotes may be left out."""
-    try:
-        return tomllib.loads(f"value = {text}")["value"]
-    except tomllib.TOMLDecodeError:
-        return text
-
-
-def _build(cls: type[SectionType], table: Any, prefix: str, where: str) -> SectionType:
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where}: {prefix.rstrip('.')!r} must be a section, not {table!r}.")
-    hints, fields = typing.get_type_hints(cls), {f.name: f for f in dataclasses.fields(cls)}  # type: ignore[arg-type]
-    values: dict[str, Any] = {}
-    for name, value in table.items():
-        if name not in fields:
-            raise ConfigError(f"{where}: unknown key {prefix + name!r}{_hint(name, prefix, list(fields))}")
-        if dataclasses.is_dataclass(hints[name]):
-            values[name] = _build(typing.cast(type, hints[name]), value, f"{prefix}{name}.", where)
-        else:
-            values[name] = _check_value(value, hints[name], fields[name].metadata, prefix + name, where)
-    return cls(**values)
-
-
-def _hint(name: str, prefix: str, valid: list[str]) -> str:
-    close = difflib.get_close_matches(name, valid, n=1)
-    guess = f" (did you mean {prefix + close[0]!r}?)" if close else ""
-    return f"{guess}. Valid here: {', '.join(prefix + v for v in valid)}."
-
-
-def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, where: str) -> Any:
-    if kind is float and type(value) is int:
-        value = float(value)
-    if type(value) is not kind:
-        raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
-    if metadata["choices"] and value not in metadata["choices"]:
-        raise ConfigError(f"{where}: {key} is {value!r}. Valid: {', '.join(metadata['choices'])}.")
-    minimum, number = metadata["minimum"], typing.cast(Any, value)
-    if minimum is not None and not minimum <= number < math.inf:
-        raise ConfigError(f"{where}: {key} must be finite and at least {minimum}, not {value}.")
-    return value
-
-
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
 
 
 def _check_together(config: Config) -> None:
@@ -252,26 +177,3 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"support.images_per_class must be at least 1 for method {config.method!r}, not 0.")
     if config.kip.patience and not config.data.validation:
         raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")
-
-
-def _all_keys(cls: type, prefix: str) -> typing.Iterator[tuple[str, Any, Mapping[str, Any]]]:
-    hints = typing.get_type_hints(cls)
-    for f in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[f.name]):
-            yield from _all_keys(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
-        else:
-            yield prefix + f.name, f.default, f.metadata
-
-
-def _flatten(config: Config) -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, _, _ in _all_keys(Config, ""):
-        value: Any = config
-        for part in key.split("."):
-            value = getattr(value, part)
-        flat[key] = value
-    return flat
-
-
-def _toml_value(value: Any) -> str:
-    return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()

@@ -7,7 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcdistill.config import describe_keys, load_config
+from hpcdistill.config import Config, load_config
+from hpcdistill.schema import describe_keys
 
 if TYPE_CHECKING:
     from mpi4py import MPI
@@ -27,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
           mpirun -n 2 hpcdistill run jobs/digits_kip.toml --set kip.steps=100 --output runs/digits --resume
         """
     )
-    parser.epilog = "configuration keys, their defaults and meaning:\n" + describe_keys()
+    parser.epilog = "configuration keys, their defaults and meaning:\n" + describe_keys(Config)
     parser.add_argument("config", metavar="CONFIG.toml", help="what to run")
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="override one key of the configuration; may be repeated")  # fmt: skip

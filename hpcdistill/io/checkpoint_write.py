@@ -24,6 +24,15 @@ from hpcdistill.mpi.partition import block_range
 _METADATA_BYTES = 1 << 20
 
 
+def require_parallel_hdf5(comm: MPI.Intracomm) -> None:
+    """Raise `EnvironmentSetupError` where several ranks could not write one file together. Not collective."""
+    if comm.Get_size() > 1 and not h5py.get_config().mpi:
+        raise EnvironmentSetupError(
+            f"h5py was built without parallel HDF5, which {comm.Get_size()} ranks need. "
+            "Build it as jobs/setup.sh does, or run on one rank."
+        )
+
+
 def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) -> None:
     """Write `path` so that it is complete or absent, whatever happens. Collective.
 
@@ -33,10 +42,7 @@ def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) ->
 
     Raises:
         StorageError: no space, quota, or I/O error; `path` is as it was before.
-        EnvironmentSetupError: more than one rank, but h5py was built without MPI.
     """
-    if comm.Get_size() > 1 and not h5py.get_config().mpi:
-        raise EnvironmentSetupError("h5py was built without parallel HDF5. Run jobs/setup.sh, or one rank only.")
     temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     n_bytes = sum(array.nbytes for array in checkpoint.arrays.values()) + _METADATA_BYTES
     on_root(comm, lambda: _reserve(temporary, n_bytes))

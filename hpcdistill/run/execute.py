@@ -10,8 +10,9 @@ from mpi4py import MPI
 
 from hpcdistill.config import Config
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
-from hpcdistill.mpi.collectives import on_root
+from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import Experiment, load_experiment
 from hpcdistill.run.kip import run_kip
@@ -33,6 +34,8 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, *, resume: bool) 
         InputError: on every rank, before anything is written.
         NumericalError, StorageError: on every rank; what was saved before is intact.
     """
+    with agree(comm):
+        require_parallel_hdf5(comm)
     directory = RunDirectory(output)
     with Reporter(comm.Get_rank() == 0) as reporter:
         checkpoint = _find_checkpoint(comm, config, directory, reporter) if resume else None

@@ -40,7 +40,7 @@ def command_line(ranks, program=HPCDISTILL, prefix=()):
 def run(*arguments, ranks=0, program=HPCDISTILL, prefix=(), timeout=TIMEOUT_SECONDS, **popen):
     """Run a command to its end and return its `Result`; fail if it takes longer than `timeout` seconds."""
     command = command_line(ranks, program, prefix) + [str(argument) for argument in arguments]
-    process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **popen)
+    process = start(command, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen))
     try:
         stdout, stderr = process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:

@@ -44,7 +44,7 @@ def test_label_solve_that_had_only_to_solve(tmp_path):
 
 
 def test_resume_on_other_numbers_of_ranks(tmp_path):
-    config = write_config(tmp_path / "c.toml", kip={"steps": 12})
+    config = write_config(tmp_path / "c.toml", kip={"steps": 12}, kernel={"precision": "float64"})
     whole = Job(config, tmp_path / "whole")
     whole.finish()
     for ranks, steps in ((2, 4), (3, 8), (0, 12)):

@@ -1,7 +1,8 @@
 import pytest
 
-from hpcdistill.config import Config, changed_keys, describe_keys, load_config, parse_config
+from hpcdistill.config import Config, changed_keys, load_config, parse_config
 from hpcdistill.errors import ConfigError
+from hpcdistill.schema import describe_keys
 
 
 def test_to_toml_comes_back_the_same():
@@ -73,7 +74,7 @@ def test_what_a_resumed_run_may_change():
 
 
 def test_help_lists_every_key():
-    text = describe_keys()
+    text = describe_keys(Config)
     assert "kip.learning_rate" in text
     assert "solve.reg" in text
     assert "(mixed | float64 | float32)" in text

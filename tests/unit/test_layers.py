@@ -14,7 +14,8 @@ BELOW_RUN |= {"distill", "io"}
 MAY_IMPORT = {
     "errors": set(),
     "architecture": {"errors"},
-    "config": {"errors", "architecture"},
+    "schema": {"errors"},
+    "config": {"errors", "architecture", "schema"},
     "jax_runtime": set(),
     "progress": set(),
     "mpi": {"errors"},
@@ -25,7 +26,7 @@ MAY_IMPORT = {
     "distill": {"errors", "config", "architecture", "jax_runtime", "mpi", "kernels", "linalg"},
     "io": {"errors", "mpi"},
     "run": BELOW_RUN,
-    "commands": BELOW_RUN | {"run"},
+    "commands": BELOW_RUN | {"run", "schema"},
 }
 MPI_FREE = ("errors", "architecture", "config", "jax_runtime", "progress", "data", "kernels")
 

@@ -1,0 +1,151 @@
+"""What each sub-command does with a finished run, and the ways in which a run ends by itself."""
+
+import re
+
+import numpy as np
+import pytest
+from launch import run, write_config
+from PIL import Image
+
+from hpcdistill.io.checkpoint import read_checkpoint
+
+
+def succeed(*arguments, ranks=0):
+    result = run(*arguments, ranks=ranks)
+    assert result.code == 0, result.stderr
+    return result.stdout
+
+
+def history(path, name):
+    """A column of a run's history, where it has been measured."""
+    column = read_checkpoint(path).arrays[f"history/{name}"]
+    return column[np.isfinite(column)]
+
+
+def percentage(text):
+    """The test accuracy that a command says, as it says it."""
+    return re.search(r"test accuracy ([\d.]+%)", text)[1]
+
+
+def test_inspect_one(finished_run):
+    text = succeed("inspect", finished_run / "out/latest.h5")
+    for words in ("latest.h5 -> step-000004.h5", "/support/images", "(10, 8, 8, 1)", 'architecture = "FC1"', "FC1"):
+        assert words in text
+    assert f"{history(finished_run / 'out/latest.h5', 'test_accuracy')[-1]:.2%}" in text
+
+
+def test_inspect_several(finished_run):
+    first, last = finished_run / "out/checkpoints/step-000000.h5", finished_run / "out/latest.h5"
+    rows = succeed("inspect", first, last).splitlines()[-2:]
+    accuracy = history(last, "test_accuracy")
+    assert all(f"{value:.2%}" in row for value, row in zip(accuracy[[0, -1]], rows, strict=True))
+
+
+def test_export_npz(finished_run, tmp_path):
+    succeed("export", finished_run / "out/latest.h5", "--output", tmp_path / "set.npz")
+    arrays = read_checkpoint(finished_run / "out/latest.h5").arrays
+    with np.load(tmp_path / "set.npz") as exported:
+        assert exported["images"].shape == (10, 8, 8, 1)
+        assert exported["images"].dtype == np.uint8
+        np.testing.assert_array_equal(exported["labels"], arrays["support/labels"])
+        np.testing.assert_array_equal(exported["images_preprocessed"], arrays["support/images"])
+        assert exported["class_names"].tolist() == list("0123456789")
+        assert exported["history_step"].tolist() == [0, 1, 2, 3, 4]
+
+
+def test_export_png(run_copy):
+    assert "step-000004.png" in succeed("export", run_copy / "out/latest.h5", "--format", "png")
+    with Image.open(run_copy / "out/checkpoints/step-000004.png") as sheet:
+        width, height = sheet.size
+        assert width >= 10 * 64
+        assert height >= 2 * 64
+        assert len(sheet.getcolors(1 << 24)) > 10
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_evaluate_agrees_with_the_run(finished_run, ranks):
+    path = finished_run / "out/latest.h5"
+    assert percentage(succeed("evaluate", path, ranks=ranks)) == f"{history(path, 'test_accuracy')[-1]:.2%}"
+
+
+def test_evaluate_with_another_kernel(finished_run):
+    texts = [succeed("evaluate", finished_run / "out/latest.h5", "--kernel", "FC2", ranks=ranks) for ranks in (0, 2)]
+    assert "FC2 NTK" in texts[0]
+    assert percentage(texts[0]) == percentage(texts[1])
+
+
+def test_prepare(tmp_path):
+    text = succeed("prepare", "digits", "--root", tmp_path)
+    assert "1297 training and 500 test images of 8×8×1" in text
+    np.savez(tmp_path / "own.npz", images=np.random.default_rng(0).random((4, 5, 6, 3)), labels=[0, 1, 0, 1])
+    assert "4 training and 0 test images of 5×6×3" in succeed("prepare", tmp_path / "own.npz")
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_doctor(ranks):
+    text = succeed("doctor", ranks=ranks)
+    assert f"{max(ranks, 1)} rank(s)" in text
+    assert all(line.startswith("ok") for line in text.splitlines()), text
+
+
+HELP = {
+    "run": ["mpirun -n 4", "--resume", "kernel.architecture", "support.images_per_class", "default"],
+    "evaluate": ["mpirun", "latest.h5", "--kernel"],
+    "inspect": ["latest.h5"],
+    "export": ["latest.h5", "images_preprocessed", "png"],
+    "prepare": ["digits, mnist", "test_labels"],
+    "doctor": ["mpirun"],
+}
+
+
+def test_help():
+    everything = succeed("--help")
+    for command, words in HELP.items():
+        assert command in everything
+        text = " ".join(succeed(command, "--help").split())
+        assert [word for word in words if word not in text] == [], command
+
+
+def test_early_stopping_keeps_the_best_step(tmp_path):
+    config = write_config(tmp_path / "c.toml", data={"validation": 200},
+                          kip={"steps": 200, "evaluate_every": 1, "patience": 3, "learning_rate": 0.3})  # fmt: skip
+    succeed("run", config, "--output", tmp_path / "out")
+    accuracy = history(tmp_path / "out/latest.h5", "validation_accuracy")
+    last, best = (read_checkpoint(tmp_path / f"out/{name}.h5") for name in ("latest", "best"))
+    assert best.attributes["step"] == accuracy.argmax()
+    assert last.attributes["step"] == accuracy.argmax() + 3 == len(accuracy) - 1 < 200
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_krr_on_all_training_images(tmp_path, ranks):
+    config = write_config(tmp_path / "c.toml", method="krr", support={"images_per_class": 0}, solve={"reg": 1e-3})
+    text = succeed("run", config, "--output", tmp_path / "out", ranks=ranks)
+    assert "1297 natural images" in text
+    assert history(tmp_path / "out/latest.h5", "test_accuracy")[0] > 0.9
+    assert len(read_checkpoint(tmp_path / "out/latest.h5").arrays["support/images"]) == 1297
+
+
+def test_krr_draws_differ(tmp_path):
+    config = write_config(tmp_path / "c.toml", method="krr", krr={"draws": 3})
+    assert "over 3 draws" in succeed("run", config, "--output", tmp_path / "out")
+    assert len(set(history(tmp_path / "out/latest.h5", "test_accuracy"))) == 3
+
+
+def test_label_solve_is_better_than_its_natural_labels(tmp_path):
+    accuracy = []
+    for method in ("krr", "label_solve"):
+        config = write_config(tmp_path / f"{method}.toml", method=method, krr={"draws": 1})
+        succeed("run", config, "--output", tmp_path / method)
+        accuracy.append(history(tmp_path / method / "latest.h5", "test_accuracy")[-1])
+    assert accuracy[1] > accuracy[0]
+
+
+def test_log_that_a_run_appends_to_keeps_what_it_held(tmp_path):
+    log = tmp_path / "log.txt"
+    log.write_text("before\n")
+    config = write_config(tmp_path / "c.toml")
+    with log.open("a") as file:
+        assert run("run", config, "--output", tmp_path / "out", ranks=2, stdout=file).code == 0
+    lines = log.read_text().splitlines()
+    assert lines[0] == "before"
+    assert lines[1].startswith("kip on digits")
