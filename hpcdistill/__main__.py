@@ -14,18 +14,17 @@ from typing import NoReturn
 
 import hpcdistill
 from hpcdistill.errors import EXIT_INPUT, HpcDistillError
+from hpcdistill.launcher import is_first_rank, share_cores
 
 COMMANDS = ("run", "evaluate", "inspect", "export", "prepare", "doctor")
-#: Where launchers say which rank a process is, known before MPI starts.
-_RANK_VARIABLES = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 
 
 class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser that under a launcher complains once, not once a rank."""
+    """An ArgumentParser whose errors are one line, and one for all ranks of a launcher."""
 
     def error(self, message: str) -> NoReturn:
-        if next((os.environ[v] for v in _RANK_VARIABLES if v in os.environ), "0") == "0":
-            super().error(message)
+        if is_first_rank():
+            print(f"hpcdistill: error: {message}. See `{self.prog} --help`.", file=sys.stderr)
         sys.exit(EXIT_INPUT)
 
 
@@ -48,6 +47,7 @@ def build_parser() -> argparse.ArgumentParser:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
+    share_cores()
     args = build_parser().parse_args(arguments)
     try:
         return args.main(args)

@@ -11,9 +11,6 @@ ranks=${HPCDISTILL_RANKS:-2}
 
 bash jobs/setup.sh
 . jobs/environment.sh
-# One rank per core: more threads would only take turns.
-export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OPENBLAS_NUM_THREADS=${OPENBLAS_NUM_THREADS:-1}
-
 case "$output" in
   /|.|..|"$HOME") echo "demo: will not remove '$output'; give a folder of its own" >&2; exit 2 ;;
 esac

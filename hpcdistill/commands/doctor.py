@@ -61,8 +61,7 @@ def _mpi(comm: MPI.Intracomm) -> str:
 
 def _threads() -> str:
     cores = len(os.sched_getaffinity(0))
-    asked = os.environ.get("OMP_NUM_THREADS")
-    return f"{cores} core(s) for this rank; OMP_NUM_THREADS {asked or 'not set: BLAS uses all of them'}"
+    return f"{os.environ['OMP_NUM_THREADS']} per rank (OMP_NUM_THREADS), {cores} core(s) to run on"
 
 
 def _hdf5(comm: MPI.Intracomm) -> str:

@@ -77,12 +77,3 @@ def _abort(comm: MPI.Intracomm, code: int) -> NoReturn:
     if comm.Get_size() > 1:
         comm.Abort(code)
     os._exit(code)  # also for MPI libraries whose Abort returns
-
-
-def local_rank_and_size() -> tuple[int, int]:
-    """Return this rank's number among those on its node, and how many they are. Collective."""
-    node = collectives.node_communicator(world())
-    try:
-        return node.Get_rank(), node.Get_size()
-    finally:
-        node.Free()

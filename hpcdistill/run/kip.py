@@ -63,9 +63,12 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         seconds = bcast_object(comm, time.monotonic() - started)
         figures = gradient.metrics
         now.history.add(now.state.step, loss=figures.loss, train_accuracy=figures.accuracy, seconds=seconds)
-        per_step = seconds / now.state.step
-        experiment.reporter.advance("KIP step", now.state.step, config.kip.steps,
-                         f"loss {figures.loss:.5f}  train {figures.accuracy:.1%}  {per_step:.2f} s/step")  # fmt: skip
+        experiment.reporter.advance(
+            "KIP step",
+            now.state.step,
+            config.kip.steps,
+            f"loss {figures.loss:.5f}  train {figures.accuracy:.1%}  {seconds / now.state.step:.2f} s/step",
+        )
 
 
 def _check_range(experiment: Experiment, state: KipState) -> None:

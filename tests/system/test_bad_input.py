@@ -281,13 +281,7 @@ USAGE = [(["frobnicate"], ["'frobnicate'", "choose from", "run"]), (["run"], ["C
 @pytest.mark.parametrize("ranks", [0, 2])
 @pytest.mark.parametrize(("arguments", "words"), USAGE, ids=["unknown command", "no configuration", "nothing"])
 def test_wrong_usage(arguments, words, ranks, tmp_path):
-    """The usage comes first here, and the error line names the sub-command."""
-    result = run(*arguments, ranks=ranks, timeout=LIMIT_SECONDS, cwd=tmp_path)
-    assert result.code == 2, (result.code, result.stderr)
-    (line,) = (line for line in result.stderr.splitlines() if ": error: " in line)
-    assert line.startswith("hpcdistill")
-    assert [word for word in words if word not in line] == [], line
-    assert files(tmp_path) == {}
+    check_refused(arguments, words, ranks, tmp_path)
 
 
 @pytest.mark.parametrize("ranks", [0, 3])

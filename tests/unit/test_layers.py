@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "schema": {"errors"},
     "config": {"errors", "architecture", "schema"},
     "jax_runtime": set(),
+    "launcher": set(),
     "progress": set(),
     "mpi": {"errors"},
     "data": {"errors"},
