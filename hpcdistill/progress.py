@@ -45,7 +45,7 @@ class Reporter:
         self._console = Console(highlight=False, soft_wrap=True, quiet=not active, force_terminal=self._live)
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(bar_width=30),
+            BarColumn(bar_width=10),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
             TimeRemainingColumn(),

@@ -92,10 +92,11 @@ HDF5_DIR=$(find_hdf5)
 export MPICC HDF5_DIR
 
 # Everything that decides what gets installed, in one line: a second run with the same line has nothing to do.
-fingerprint=$({ "$python" -VV; echo "$MPICC $HDF5_DIR ${HPCDISTILL_SCALAPACK:-} $PWD $want_tests"
+fingerprint=$({ "$python" -VV; echo "$MPICC $HDF5_DIR ${HPCDISTILL_SCALAPACK:-} $PWD"
                 cat jobs/setup.sh pyproject.toml CMakeLists.txt hpcdistill/native/*.cpp; } | sha256sum | cut -c1-16)
 stamp=.venv/setup-stamp
-if [ -f "$stamp" ] && grep -qx "$fingerprint" "$stamp"; then exit 0; fi
+done_before() { grep -qx "$fingerprint tests=$1" "$stamp" 2>/dev/null; }
+if done_before yes || { [ "$want_tests" = no ] && done_before no; }; then exit 0; fi
 
 [ -x .venv/bin/python ] || { say "creating .venv with $("$python" -V)"; "$python" -m venv .venv; }
 dirname "$MPICC" > .venv/mpi-path
@@ -129,5 +130,5 @@ if [ "$want_tests" = yes ]; then
   say "installing test tools"
   pip install --group test --group lint
 fi
-echo "$fingerprint" > "$stamp"
+echo "$fingerprint tests=$want_tests" > "$stamp"
 say "ready: . jobs/environment.sh"

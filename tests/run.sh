@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Set up what is missing and run all checks: lint, types, tests on one process, on 1 to 4 MPI ranks, and end to end.
 #
-# usage: bash tests/run.sh [lint|unit|mpi|system …]        (default: all of them; about 15 minutes on 2 cores)
+# usage: bash tests/run.sh [lint|unit|mpi|system …]        (default: all of them; about 7 minutes on 2 cores)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash jobs/setup.sh --tests
@@ -27,7 +27,7 @@ if wants mpi; then
   for ranks in 1 2 3 4; do
     say "$ranks MPI ranks"
     # The limit ends a job whose ranks wait for each other; -k because mpiexec may not heed the first signal.
-    timeout -k 10 600 mpiexec -n "$ranks" python -m pytest -q tests/mpi
+    timeout -k 10 600 mpiexec -n "$ranks" python -m pytest -q --color=no tests/mpi
   done
 fi
 if wants system; then
