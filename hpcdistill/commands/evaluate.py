@@ -38,7 +38,6 @@ def main(args: argparse.Namespace) -> int:
 
 def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.config import parse_config
-    from hpcdistill.distill.krr import Support
     from hpcdistill.errors import DataError
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.mpi.collectives import on_root
@@ -55,8 +54,7 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
         test = experiment.test_targets()
         if test is None:
             raise DataError(f"{config.data.name}: has no test split to evaluate on.")
-        support = Support(experiment.comm, experiment.kernels, checkpoint.arrays["support/images"],
-                          config.solve.reg, config.solve.method)  # fmt: skip
+        support = experiment.factored_support(checkpoint.arrays["support/images"])
         metrics = support.evaluate(checkpoint.arrays["support/labels"], test)
         support.close()
         reporter.say(f"{args.file}: {support.n} support images, {config.kernel.architecture} "

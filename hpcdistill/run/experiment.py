@@ -14,6 +14,7 @@ from hpcdistill.data.preprocess import Standardisation, centred_one_hot, fit_sta
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.sampling import Pool, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
+from hpcdistill.distill.krr import Support
 from hpcdistill.errors import ConfigError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root, share_array
@@ -68,6 +69,11 @@ class Experiment:
         train = self.dataset.train
         y = centred_one_hot(train.labels[indices], self.dataset.n_classes)
         return self.standardise.apply(train.images[indices]), y
+
+    def factored_support(self, x_s: np.ndarray) -> Support:
+        """Return a support of preprocessed images with its kernel factored as configured. Collective; close it."""
+        solve = self.config.solve
+        return Support(self.comm, self.kernels, x_s, solve.reg, solve.method)
 
 
 def load_experiment(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Experiment:

@@ -10,7 +10,6 @@ import numpy as np
 from hpcdistill.data.sampling import draw_batch, draw_support
 from hpcdistill.distill.history import History
 from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
-from hpcdistill.distill.krr import Support
 from hpcdistill.errors import NotFiniteError, NumericalError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
@@ -125,8 +124,7 @@ def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder) -> Non
     validation, test = len(experiment.validation), experiment.test_targets()
     if not validation and test is None:
         return
-    solve = experiment.config.solve
-    support = Support(experiment.comm, experiment.kernels, now.state.x_s, solve.reg, solve.method)
+    support = experiment.factored_support(now.state.x_s)
     metrics = {}
     if validation:
         metrics["validation"] = support.evaluate(now.state.y_s, experiment.train_targets(experiment.validation))

@@ -8,7 +8,6 @@ import numpy as np
 
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.distill.history import History
-from hpcdistill.distill.krr import Support
 from hpcdistill.errors import DataError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory
@@ -36,7 +35,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         pool = experiment.pool
         source = draw_support(pool, per_class, config.seed, draw) if per_class else pool.indices
         x_s, y_s = experiment.natural_support(source)
-        support = Support(experiment.comm, experiment.kernels, x_s, config.solve.reg, config.solve.method)
+        support = experiment.factored_support(x_s)
         metrics = support.evaluate(y_s, test)
         support.close()
         seconds = bcast_object(experiment.comm, time.monotonic() - started)

@@ -8,7 +8,6 @@ import numpy as np
 
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.distill.history import History
-from hpcdistill.distill.krr import Support
 from hpcdistill.distill.label_solve import REDUCTIONS, reduce_chunk, solve_labels
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory
@@ -36,7 +35,7 @@ def run_label_solve(experiment: Experiment, directory: RunDirectory, resumed: Ch
         experiment.reporter.say("this Label Solve is finished already")
         return
     started = time.monotonic() - history.last_seconds
-    support = Support(comm, experiment.kernels, x_s, config.solve.reg, config.solve.method)
+    support = experiment.factored_support(x_s)
     for done, (a, b) in enumerate(chunks[first:], start=first + 1):
         square = reduce_chunk(comm, support, experiment.train_targets(indices[a:b]), square, reduction)
         history.add(done, seconds=bcast_object(comm, time.monotonic() - started))
