@@ -93,7 +93,7 @@ export MPICC HDF5_DIR
 
 # Everything that decides what gets installed, in one line: a second run with the same line has nothing to do.
 fingerprint=$({ "$python" -VV; echo "$MPICC $HDF5_DIR ${HPCDISTILL_SCALAPACK:-} $PWD"
-                cat jobs/setup.sh pyproject.toml CMakeLists.txt hpcdistill/native/*.cpp; } | sha256sum | cut -c1-16)
+                cat jobs/setup.sh pyproject.toml CMakeLists.txt hpcdistill/native/*.cpp hpcdistill/native/engine/*; } | sha256sum | cut -c1-16)
 stamp=.venv/setup-stamp
 done_before() { grep -qx "$fingerprint tests=$1" "$stamp" 2>/dev/null; }
 if done_before yes || { [ "$want_tests" = no ] && done_before no; }; then exit 0; fi

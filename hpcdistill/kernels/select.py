@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 
 import numpy as np
@@ -15,13 +16,18 @@ from hpcdistill.kernels.base import KernelBackend
 #: general last. A backend that serves fewer cases faster is one more line above those that it replaces.
 BACKENDS: tuple[tuple[str, str, str], ...] = (
     ("fc", "hpcdistill.kernels.fully_connected", "FullyConnectedBackend"),
+    ("native", "hpcdistill.kernels.native", "NativeBackend"),
     ("tangents", "hpcdistill.kernels.tangents", "TangentsBackend"),
 )
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def choose_backend(
-    architecture: Architecture, image_shape: tuple[int, int, int], dtype: DTypeLike, requested: str = "auto"
+    architecture: Architecture,
+    image_shape: tuple[int, int, int],
+    dtype: DTypeLike,
+    requested: str = "auto",
+    log: Callable[[str], None] = lambda line: None,
 ) -> KernelBackend:
     """Return the first backend in `BACKENDS` that can serve the request, or the one that was asked for.
 
@@ -30,6 +36,7 @@ def choose_backend(
         image_shape: (h, w, c) of all images it will see.
         dtype: float32 or float64, the type of its inputs and results.
         requested: "auto", or a name in `BACKENDS`.
+        log: told, in one line, why the last and slowest backend has to do where it was not asked for.
 
     Raises:
         ConfigError: unknown name, or a backend that cannot serve this request → one of the names in the message, or
@@ -49,9 +56,13 @@ def choose_backend(
     for name, module, attribute in BACKENDS:
         if requested in ("auto", name):
             try:
-                return getattr(import_module(module), attribute)(architecture, image_shape, dtype)
+                backend = getattr(import_module(module), attribute)(architecture, image_shape, dtype)
             except NotSuitable as reason:
                 reasons.append(f"{name}: {reason}")
+                continue
+            if reasons and name == names[-1]:
+                log(f"kernels by {name}, which is slow, because none of the others can: {'; '.join(reasons)}")
+            return backend
     raise ConfigError(
         f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "
         f"({'; '.join(reasons)}). Valid: auto, {', '.join(names)}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -91,7 +92,7 @@ def load_experiment(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> 
         check_sizes(config, pool)
     standardise = on_root(comm, lambda: fit_standardisation(dataset.train.images, pool.indices, dataset.display_range))
     with agree(comm):
-        kernels = choose_kernels(config, dataset.image_shape)
+        kernels = choose_kernels(config, dataset.image_shape, reporter.say)
     return Experiment(comm, config, reporter, dataset, pool, validation, test, standardise, kernels)
 
 
@@ -133,12 +134,14 @@ def _share(node: MPI.Intracomm, dataset: Dataset | None) -> Dataset:
     return replace(frame, train=train, test=test)
 
 
-def choose_kernels(config: Config, image_shape: tuple[int, int, int]) -> Kernels:
-    """Return the kernel evaluators in the configured precision. Not collective."""
+def choose_kernels(
+    config: Config, image_shape: tuple[int, int, int], log: Callable[[str], None] = lambda line: None
+) -> Kernels:
+    """Return the kernel evaluators in the configured precision; `log` hears of a slow choice. Not collective."""
     architecture, k = config.architecture, config.kernel
     dtypes = {"float64": ("float64", "float64"), "float32": ("float32", "float32"), "mixed": ("float64", "float32")}
     dtype_ss, dtype_ts = dtypes[k.precision]
-    ss = choose_backend(architecture, image_shape, np.dtype(dtype_ss), k.backend)
+    ss = choose_backend(architecture, image_shape, np.dtype(dtype_ss), k.backend, log)
     if dtype_ss == dtype_ts:
         return Kernels(ss, ss)
     return Kernels(ss, choose_backend(architecture, image_shape, np.dtype(dtype_ts), k.backend))

@@ -22,12 +22,13 @@ MAY_IMPORT = {
     "mpi": {"errors"},
     "data": {"errors"},
     "native": set(),
-    "kernels": {"errors", "architecture", "jax_runtime"},
+    "kernels": {"errors", "architecture", "jax_runtime", "native"},
     "linalg": {"errors", "mpi", "native"},
     "distill": {"errors", "config", "architecture", "jax_runtime", "mpi", "kernels", "linalg"},
     "io": {"errors", "mpi"},
     "run": BELOW_RUN,
-    "commands": BELOW_RUN | {"run", "schema"},
+    "bench": BELOW_RUN | {"run"},
+    "commands": BELOW_RUN | {"run", "bench", "launcher", "schema"},
 }
 MPI_FREE = ("errors", "architecture", "config", "jax_runtime", "progress", "data", "kernels")
 

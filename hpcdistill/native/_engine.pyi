@@ -1,0 +1,47 @@
+"""Types of the compiled kernel engine. Its one user is hpcdistill.kernels.native, which says what it computes."""
+
+import numpy as np
+
+class _Engine:
+    """Kernels of one architecture and image shape. Arrays are C-contiguous and of the engine's type."""
+
+    n_norms: int
+    bytes_per_thread: int
+
+    def __init__(
+        self,
+        layers: list[str],
+        height: int,
+        width: int,
+        channels: int,
+        tangent: bool,
+        w_variance: float,
+        b_variance: float,
+        target: str,
+    ) -> None: ...
+    def norms(self, pixels: np.ndarray, out: np.ndarray, threads: int) -> None: ...
+    def block(
+        self,
+        pixels1: np.ndarray,
+        norms1: np.ndarray,
+        pixels2: np.ndarray,
+        norms2: np.ndarray,
+        same: bool,
+        out: np.ndarray,
+        threads: int,
+    ) -> None: ...
+    def block_vjp(
+        self,
+        pixels1: np.ndarray,
+        norms1: np.ndarray,
+        pixels2: np.ndarray,
+        norms2: np.ndarray,
+        cotangent: np.ndarray,
+        out: np.ndarray,
+        threads: int,
+    ) -> None: ...
+
+class Engine32(_Engine): ...
+class Engine64(_Engine): ...
+
+def supported_targets() -> list[str]: ...

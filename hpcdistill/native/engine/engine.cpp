@@ -1,0 +1,217 @@
+#include "engine.hpp"
+
+#include <algorithm>
+#include <cstdlib>
+#include <memory>
+#include <new>
+#include <stdexcept>
+
+#include "parallel.hpp"
+
+namespace hpcdistill {
+namespace {
+
+constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kRowsPerTask = 8;             // first images per group of lanes in a task of a block
+constexpr std::size_t kGroupsPerSlice = 4;          // groups of lanes whose gradients a task adds up
+constexpr std::size_t kPartialBytes = 32u << 20;    // gradients of slices kept at once
+constexpr int kMaxLanes = 64;
+
+std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
+
+template <class T>
+WorkerKind<T> find_kind(const std::string& target) {
+#if defined(__x86_64__)
+  if (target == "avx512") return avx512::worker_kind<T>();
+  if (target == "avx2") return avx2::worker_kind<T>();
+#endif
+  if (target == "baseline") return baseline::worker_kind<T>();
+  throw std::invalid_argument("unknown instruction set " + target);
+}
+
+// A worker and its memory.
+template <class T>
+class OwnedWorker {
+ public:
+  OwnedWorker(const Plans& plans, const WorkerKind<T>& kind)
+      : memory_(std::aligned_alloc(kAlignment, ceil_div(kind.bytes(plans) + 1, kAlignment) * kAlignment), &std::free) {
+    if (!memory_) throw std::bad_alloc();
+    worker_.reset(kind.make(plans, memory_.get()));
+  }
+  Worker<T>* operator->() const { return worker_.get(); }
+
+ private:
+  std::unique_ptr<void, decltype(&std::free)> memory_;
+  std::unique_ptr<Worker<T>> worker_;
+};
+
+// Pointers to some rows of an array, as workers take them.
+template <class T>
+struct Rows {
+  T* at[kMaxLanes];
+  template <class Index>
+  Rows(T* base, std::size_t length, int count, const Index& index) {
+    for (int i = 0; i < count; ++i) at[i] = base + index(i) * length;
+  }
+};
+
+}  // namespace
+
+std::vector<std::string> supported_targets() {
+  std::vector<std::string> targets;
+#if defined(__x86_64__)
+  __builtin_cpu_init();
+  if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+      __builtin_cpu_supports("avx512bw"))
+    targets.push_back("avx512");
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) targets.push_back("avx2");
+#endif
+  targets.push_back("baseline");
+  return targets;
+}
+
+template <class T>
+Engine<T>::Engine(const Plans& plans, const std::string& target) : plans_(plans), kind_(find_kind<T>(target)) {}
+
+template <class T>
+bool Engine<T>::norms(const T* pixels, std::size_t count, T* out, int threads,
+                      const std::function<bool()>& poll) const {
+  if (n_norms() == 0) return true;
+  const std::size_t lanes = kind_.lanes;
+  return parallel_for(
+      ceil_div(count, lanes), threads,
+      [&] {
+        auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
+        return [&, worker](std::size_t task) {
+          const std::size_t start = task * lanes;
+          const int n = int(std::min(lanes, count - start));
+          const auto index = [&](int i) { return start + i; };
+          const Rows<const T> images(pixels, n_pixels(), n, index);
+          const Rows<T> results(out, n_norms(), n, index);
+          (*worker)->norms(images.at, results.at, n);
+        };
+      },
+      poll);
+}
+
+template <class T>
+bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same, T* out, int threads,
+                      const std::function<bool()>& poll) const {
+  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count;
+  // Whole groups of second images meet one first image at a time; what is left is put together pair by pair.
+  const std::size_t groups = same ? 0 : n2 / lanes, chunks = ceil_div(n1, kRowsPerTask);
+  std::vector<std::pair<std::size_t, std::size_t>> pairs;
+  for (std::size_t i = 0; i < n1; ++i)
+    for (std::size_t j = same ? i : groups * lanes; j < n2; ++j) pairs.emplace_back(i, j);
+  const std::size_t n_tasks = groups * chunks + ceil_div(pairs.size(), lanes);
+
+  const auto group_task = [&](Worker<T>& worker, std::size_t group, std::size_t chunk) {
+    const auto index = [&](int i) { return group * lanes + i; };
+    const Rows<const T> pixels(second.pixels, n_pixels(), int(lanes), index);
+    const Rows<const T> norms(second.norms, n_norms(), int(lanes), index);
+    worker.set_second(pixels.at, norms.at, int(lanes));
+    for (std::size_t i = chunk * kRowsPerTask; i < std::min(n1, (chunk + 1) * kRowsPerTask); ++i) {
+      worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
+      worker.kernel(out + i * n2 + group * lanes);
+    }
+  };
+  const auto pair_task = [&](Worker<T>& worker, std::size_t start) {
+    const int n = int(std::min(lanes, pairs.size() - start));
+    const auto index1 = [&](int i) { return pairs[start + i].first; };
+    const auto index2 = [&](int i) { return pairs[start + i].second; };
+    const Rows<const T> pixels1(first.pixels, n_pixels(), n, index1), norms1(first.norms, n_norms(), n, index1);
+    const Rows<const T> pixels2(second.pixels, n_pixels(), n, index2), norms2(second.norms, n_norms(), n, index2);
+    worker.set_first(pixels1.at, norms1.at, n);
+    worker.set_second(pixels2.at, norms2.at, n);
+    T values[kMaxLanes];
+    worker.kernel(values);
+    for (int k = 0; k < n; ++k) {
+      const auto [i, j] = pairs[start + k];
+      out[i * n2 + j] = values[k];
+      if (same) out[j * n2 + i] = values[k];
+    }
+  };
+  return parallel_for(
+      n_tasks, threads,
+      [&] {
+        auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
+        return [&, worker](std::size_t task) {
+          Worker<T>& w = *worker->operator->();
+          if (task < groups * chunks) return group_task(w, task / chunks, task % chunks);
+          pair_task(w, (task - groups * chunks) * lanes);
+        };
+      },
+      poll);
+}
+
+template <class T>
+bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const T* cotangent, T* out, int threads,
+                          const std::function<bool()>& poll) const {
+  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count;
+  const std::size_t groups = ceil_div(n2, lanes), slices = ceil_div(groups, kGroupsPerSlice);
+  const std::size_t length = n_pixels() + n_norms();
+  std::fill(out, out + n1 * n_pixels(), T(0));
+  if (n1 == 0 || n2 == 0) return true;
+  std::vector<T> norms_gradient(n1 * n_norms());
+
+  // A task adds up one first image's gradient over a slice of the second ones. Slices are then added in order, so that
+  // the sum does not depend on who computed what; as many first images at a time as there is memory for.
+  const std::size_t rows_at_once = std::clamp<std::size_t>(kPartialBytes / (slices * length * sizeof(T)), 1, n1);
+  std::vector<T> partial(rows_at_once * slices * length);
+  for (std::size_t top = 0; top < n1; top += rows_at_once) {
+    const std::size_t n_rows = std::min(rows_at_once, n1 - top);
+    const auto slice_task = [&](Worker<T>& worker, std::size_t row, std::size_t slice) {
+      const std::size_t i = top + row;
+      worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
+      worker.start_gradient();
+      for (std::size_t group = slice * kGroupsPerSlice; group < std::min(groups, (slice + 1) * kGroupsPerSlice); ++group) {
+        const int n = int(std::min(lanes, n2 - group * lanes));
+        const auto index = [&](int k) { return group * lanes + k; };
+        const Rows<const T> pixels(second.pixels, n_pixels(), n, index), norms(second.norms, n_norms(), n, index);
+        worker.set_second(pixels.at, norms.at, n);
+        T weights[kMaxLanes] = {};
+        std::copy_n(cotangent + i * n2 + group * lanes, n, weights);
+        worker.add_gradient(weights);
+      }
+      T* result = partial.data() + (row * slices + slice) * length;
+      worker.finish_gradient(result, result + n_pixels());
+    };
+    const bool done = parallel_for(
+        n_rows * slices, threads,
+        [&] {
+          auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
+          return [&, worker](std::size_t task) { slice_task(*worker->operator->(), task / slices, task % slices); };
+        },
+        poll);
+    if (!done) return false;
+    for (std::size_t row = 0; row < n_rows; ++row)
+      for (std::size_t k = 0; k < length; ++k) {
+        double sum = 0;
+        for (std::size_t slice = 0; slice < slices; ++slice) sum += double(partial[(row * slices + slice) * length + k]);
+        T* target = k < n_pixels() ? out + (top + row) * n_pixels() + k
+                                   : norms_gradient.data() + (top + row) * n_norms() + k - n_pixels();
+        *target = T(sum);
+      }
+  }
+  if (n_norms() == 0) return true;
+  return parallel_for(
+      ceil_div(n1, lanes), threads,
+      [&] {
+        auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
+        return [&, worker](std::size_t task) {
+          const std::size_t start = task * lanes;
+          const int n = int(std::min(lanes, n1 - start));
+          const auto index = [&](int i) { return start + i; };
+          const Rows<const T> pixels(first.pixels, n_pixels(), n, index);
+          const Rows<const T> gradients(norms_gradient.data(), n_norms(), n, index);
+          const Rows<T> results(out, n_pixels(), n, index);
+          (*worker)->add_norms_gradient(pixels.at, gradients.at, results.at, n);
+        };
+      },
+      poll);
+}
+
+template class Engine<float>;
+template class Engine<double>;
+
+}  // namespace hpcdistill

@@ -1,0 +1,2 @@
+#define HPCD_TARGET avx2
+#include "worker_impl.hpp"

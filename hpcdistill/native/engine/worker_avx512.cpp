@@ -1,0 +1,2 @@
+#define HPCD_TARGET avx512
+#include "worker_impl.hpp"

@@ -1,0 +1,2 @@
+#define HPCD_TARGET baseline
+#include "worker_impl.hpp"
