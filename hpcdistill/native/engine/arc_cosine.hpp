@@ -49,14 +49,14 @@ constexpr double kArcSine[] = {1.59154943091895299408e-01, 2.6525823848690263751
                                2.75525276911223691085e-03, 2.28208187972825557232e-03,  1.48120654712311824633e-03,
                                2.93875003392426513812e-03, -1.91702465862977045321e-03, 5.05488255847722820027e-03};
 
-// (¼ − arccos(a)/2π) for a = |c| in [0, 1], given w = 1 − a.
-HPCD_INLINE FloatVector quarter_turn(FloatVector a, FloatVector w) {
-  return subtract_product(broadcast<float>(0.25f), square_root(w), polynomial<float>(kArcCosine, a));
+// (¼ − arccos(a)/2π) for a = |c| in [0, 1], given w = 1 − a and the w up to which a counts as 1.
+HPCD_INLINE FloatVector quarter_turn(FloatVector a, FloatVector w, FloatVector least) {
+  return subtract_product(broadcast<float>(0.25f), root_where(w, least, w), polynomial<float>(kArcCosine, a));
 }
-HPCD_INLINE DoubleVector quarter_turn(DoubleVector a, DoubleVector w) {
+HPCD_INLINE DoubleVector quarter_turn(DoubleVector a, DoubleVector w, DoubleVector least) {
   const auto small = a < broadcast<double>(0.5);
   const DoubleVector z = small ? a * a : w * broadcast<double>(0.5);
-  const DoubleVector sine = square_root(z);
+  const DoubleVector sine = root_where(w, least, z);
   const DoubleVector turn = sine * polynomial<double>(kArcSine, z);
   return small ? turn : subtract_product(broadcast<double>(0.25), broadcast<double>(2), turn);
 }
@@ -64,12 +64,10 @@ HPCD_INLINE DoubleVector quarter_turn(DoubleVector a, DoubleVector w) {
 template <class T>
 HPCD_INLINE Angle<T> angle(Vec<T> c) {
   constexpr T square = T(kOneOverTwoPi * kOneOverTwoPi);
-  const Vec<T> a = absolute<T>(c);
-  Vec<T> w = broadcast<T>(1) - a;
-  w = w > broadcast<T>(Limits<T>::coincident) ? w : Vec<T>{};
-  const Vec<T> quarter = broadcast<T>(0.25);
-  return {quarter + change_sign<T>(quarter_turn(a, w), c),
-          square_root(w * multiply_add(a, broadcast<T>(square), broadcast<T>(square)))};
+  const Vec<T> a = absolute<T>(c), w = broadcast<T>(1) - a;
+  const Vec<T> quarter = broadcast<T>(0.25), least = broadcast<T>(Limits<T>::coincident);
+  return {quarter + change_sign<T>(quarter_turn(a, w, least), c),
+          root_where(w, least, w * multiply_add(a, broadcast<T>(square), broadcast<T>(square)))};
 }
 
 }  // namespace hpcdistill::HPCD_TARGET

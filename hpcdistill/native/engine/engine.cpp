@@ -6,12 +6,16 @@
 #include <new>
 #include <stdexcept>
 
+#if defined(__linux__)
+#include <sys/mman.h>
+#endif
+
 #include "parallel.hpp"
 
 namespace hpcdistill {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
+constexpr std::size_t kHugePage = 2u << 20;
 constexpr std::size_t kRowsPerTask = 8;             // first images per group of lanes in a task of a block
 constexpr std::size_t kGroupsPerSlice = 4;          // groups of lanes whose gradients a task adds up
 constexpr std::size_t kPartialBytes = 32u << 20;    // gradients of slices kept at once
@@ -34,8 +38,13 @@ template <class T>
 class OwnedWorker {
  public:
   OwnedWorker(const Plans& plans, const WorkerKind<T>& kind)
-      : memory_(std::aligned_alloc(kAlignment, ceil_div(kind.bytes(plans) + 1, kAlignment) * kAlignment), &std::free) {
+      : memory_(nullptr, &std::free) {
+    const std::size_t bytes = ceil_div(kind.bytes(plans) + 1, kHugePage) * kHugePage;
+    memory_.reset(std::aligned_alloc(kHugePage, bytes));
     if (!memory_) throw std::bad_alloc();
+#if defined(__linux__)
+    madvise(memory_.get(), bytes, MADV_HUGEPAGE);  // a tenth of the time is page walks otherwise
+#endif
     worker_.reset(kind.make(plans, memory_.get()));
   }
   Worker<T>* operator->() const { return worker_.get(); }

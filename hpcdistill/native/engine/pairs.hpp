@@ -2,68 +2,21 @@
 //
 // A plane (level, dy, dx) is evaluated row by row, all its units in flight at once: while row t enters, unit u works on
 // row t − u, so that what is between two units stays in the nearest cache. Only the pooled planes that enter the next
-// level are kept whole. The adjoint recomputes a level's planes from what entered it, in the same sweep: row y of unit
-// u of U comes back at time y + 2U − u. It overwrites the planes that entered with their gradients.
+// level are kept whole. The adjoint recomputes a level's planes from what entered it, in the same sweep: unit u of U
+// gives row y back at time y + 2U − u. It overwrites the planes that entered with their gradients.
 #pragma once
 
-#include <cstdlib>
 #include <cstring>
+#include <type_traits>
 
-#include "plan.hpp"
-#include "rows.hpp"
+#include "dispatch.hpp"
+#include "memory.hpp"
+#include "pooling.hpp"
 
 namespace hpcdistill::HPCD_TARGET {
 
 constexpr int kMaxLevels = 16;
 constexpr int kMaxUnits = 64;  // of one level
-
-// Hands out pieces of one allocation, or, without memory, only counts them.
-template <class T>
-class Arena {
- public:
-  explicit Arena(void* memory) : memory_(static_cast<char*>(memory)) {}
-  Vec<T>* take(std::size_t n) {
-    Vec<T>* piece = memory_ ? reinterpret_cast<Vec<T>*>(memory_ + used_) : nullptr;
-    used_ += n * sizeof(Vec<T>);
-    return piece;
-  }
-  std::size_t used() const { return used_; }
-
- private:
-  char* memory_;
-  std::size_t used_ = 0;
-};
-
-// The last `size` rows of something that is produced row by row.
-template <class T>
-struct Ring {
-  Vec<T>* base = nullptr;
-  int size = 1;
-  std::size_t stride = 0;
-  Vec<T>* row(int y) const { return base + std::size_t(y % size) * stride; }
-};
-
-template <class T>
-struct UnitRings {
-  Ring<T> s, t;                                 // what its window reads
-  Ring<T> tape_s, tape_f0, tape_root, tape_slope;
-  Ring<T> s_gradient, t_gradient;               // with respect to its window's sum
-};
-
-// Images in the lanes: pixels (y, x, channel), norms √V at every ReLU and their inverses.
-template <class T>
-struct LaneImages {
-  Vec<T>*pixels, *norm, *inverse;
-};
-
-template <class T, class First>
-struct FirstImage {
-  const typename First::Element *pixels, *norm, *inverse;
-};
-
-struct Plane {
-  int dy, dx, rows, columns, y0, x0;  // pixel p = (y0 + y, x0 + x) of the first image meets p + (dy, dx) of the second
-};
 
 template <class T>
 class Pairs {
@@ -105,7 +58,7 @@ class Pairs {
   Vec<T> forward(const FirstImage<T, First>& first) {
     clear_stores();
     for (int level = 0; level < n_levels_; ++level)
-      for_each_plane(level, [&](int dy, int dx) { run_plane<First, false, false>(first, level, dy, dx); });
+      for_each_plane(level, [&](int dy, int dx) { run_plane<First, Sweep::forward>(first, level, dy, dx); });
     return tangent_ ? t_last_[0] : s_last_[0];
   }
 
@@ -114,7 +67,7 @@ class Pairs {
   void adjoint(const FirstImage<T, First>& first, Vec<T> cotangent) {
     cotangent_ = cotangent;
     for (int level = n_levels_ - 1; level >= 0; --level)
-      for_each_plane(level, [&](int dy, int dx) { run_plane<First, true, false>(first, level, dy, dx); });
+      for_each_plane(level, [&](int dy, int dx) { run_plane<First, Sweep::adjoint>(first, level, dy, dx); });
   }
 
   // Norms at every ReLU of the images in the lanes, from their pixels, into second(). The plan is one of variances.
@@ -122,9 +75,9 @@ class Pairs {
     clear_stores();
     const auto first = itself();
     for (int level = 0; level < n_levels_; ++level) {
-      run_plane<PerLane<T>, false, true>(first, level, 0, 0);
+      run_plane<PerLane<T>, Sweep::variance>(first, level, 0, 0);
       for_each_shifted_plane(level,
-                             [&](int dy, int dx) { run_plane<PerLane<T>, false, false>(first, level, dy, dx); });
+                             [&](int dy, int dx) { run_plane<PerLane<T>, Sweep::forward>(first, level, dy, dx); });
     }
   }
 
@@ -135,8 +88,8 @@ class Pairs {
     const auto first = itself();
     for (int level = n_levels_ - 1; level >= 0; --level) {
       for_each_shifted_plane(level,
-                             [&](int dy, int dx) { run_plane<PerLane<T>, true, false>(first, level, dy, dx); });
-      run_plane<PerLane<T>, true, true>(first, level, 0, 0);
+                             [&](int dy, int dx) { run_plane<PerLane<T>, Sweep::adjoint>(first, level, dy, dx); });
+      run_plane<PerLane<T>, Sweep::variance_adjoint>(first, level, 0, 0);
     }
   }
 
@@ -157,19 +110,18 @@ class Pairs {
       stride = stride > std::size_t(level.width) + 1 ? stride : std::size_t(level.width) + 1;
       most_units = most_units > level.n_units ? most_units : level.n_units;
     }
-    const auto ring = [&](int size) { return Ring<T>{arena.take(size * stride), size, stride}; };
     zeros_ = arena.take(stride);
     if (zeros_) std::memset(static_cast<void*>(zeros_), 0, stride * sizeof(Vec<T>));
     s_last_ = arena.take(stride);
     t_last_ = arena.take(stride);
-    gradient_in_ = arena.take(stride);
+    const auto ring = [&] { return Ring<T>{arena.take(3 * stride), stride}; };
     // Counted from the last unit of a level, so that levels of different depth share them.
-    for (int after = most_units - 1; after >= 0; --after) {
+    for (int after = 0; after < most_units; ++after) {
       UnitRings<T>& rings = rings_[after];
-      rings.s = ring(3), rings.t = ring(3);
-      rings.tape_s = ring(2 * after + 1), rings.tape_f0 = ring(2 * after + 1);
-      rings.tape_root = ring(2 * after + 1), rings.tape_slope = ring(2 * after + 1);
-      rings.s_gradient = ring(3), rings.t_gradient = ring(3);
+      rings.s = ring(), rings.t = ring();
+      const unsigned size = 2 * after + 1;
+      rings.tape = {after ? arena.take(4 * size * stride) : nullptr, stride, size};
+      rings.s_gradient = ring(), rings.t_gradient = ring();
     }
   }
 
@@ -187,41 +139,59 @@ class Pairs {
         if (dy || dx) visit(dy, dx);
   }
 
-  // Where row y of a plane lies in the store of planes that enter `level`.
-  std::size_t store_row(int level, int dy, int dx, int y) const {
-    const Level& l = levels_[level];
-    const int columns = l.width - std::abs(dx);
-    return starts_[level][(dy + l.radius_y) * l.planes_x() + dx + l.radius_x] + std::size_t(y) * (columns + 1);
-  }
+  // `variance`: offset 0 of images with themselves, where norms are written; and its adjoint.
+  enum class Sweep { forward, adjoint, variance, variance_adjoint };
+  static constexpr bool goes_back(Sweep sweep) { return sweep == Sweep::adjoint || sweep == Sweep::variance_adjoint; }
 
-  template <class First, bool Adjoint, bool Diagonal>
-  void run_plane(const FirstImage<T, First>& first, int level, int dy, int dx) {
-    const Level& l = levels_[level];
-    const Plane plane{dy, dx, l.height - std::abs(dy), l.width - std::abs(dx), dy < 0 ? -dy : 0, dx < 0 ? -dx : 0};
-    const int n = l.n_units, last = plane.rows + (Adjoint ? 2 : 1) * n;
-    const auto inside = [&](int y) { return y >= 0 && y < plane.rows; };
-    for (int time = 0; time < last; ++time) {
-      if (level == 0 && inside(time)) enter(first, plane, time);
-      for (int u = 0; u < n; ++u)
-        if (const int y = time - u - 1; inside(y)) forward_unit<First, Adjoint, Diagonal>(first, level, plane, u, y);
-      if (const int y = time - n; inside(y)) Adjoint ? come_back(level, plane, y) : leave(level, plane, y);
-      if constexpr (Adjoint) {
-        for (int u = n - 1; u >= 0; --u)
-          if (const int y = time - 2 * n + u + 1; inside(y)) adjoint_unit<Diagonal>(level, plane, u, y);
-        if (const int y = time - 2 * n; inside(y)) spread(level, plane, y);
+  // The plane that is being worked on.
+  struct Current : Plane {
+    const Level& level;
+    const Unit* units;
+    int index;
+    std::size_t p, q;           // its first pixel in both images
+    Vec<T>*s_store, *t_store;   // its first row among what enters the level
+    bool tangent_out;           // T comes out of its last unit
+
+    Current(const Pairs& pairs, int i, int dy_, int dx_)
+        : Plane(pairs.levels_[i], dy_, dx_), level(pairs.levels_[i]), units(pairs.units_ + level.first_unit), index(i) {
+      p = std::size_t(this->y0) * level.width + this->x0;
+      q = std::size_t(this->y0 + this->dy) * level.width + this->x0 + this->dx;
+      const std::size_t start = i ? store_row(level, pairs.starts_[i], *this, 0) : 0;
+      s_store = pairs.s_store_[i] + start;
+      t_store = pairs.t_store_[i] ? pairs.t_store_[i] + start : nullptr;
+      tangent_out = level.n_units ? units[level.n_units - 1].tangent_out : level.tangent_in;
+    }
+    bool has(int y) const { return y >= 0 && y < this->rows; }
+    std::size_t row(int y) const { return std::size_t(y) * level.width; }
+  };
+
+  template <class First, Sweep S>
+  void run_plane(const FirstImage<T, First>& first, int index, int dy, int dx) {
+    const Current plane(*this, index, dy, dx);
+    const int n = plane.level.n_units, end = plane.rows + (goes_back(S) ? 2 : 1) * n;
+    for (int time = 0; time < end; ++time) {
+      if (index == 0 && time < plane.rows) enter(first, plane, time);
+      for (int u = 0; u < n - 1; ++u)
+        if (const int y = time - u - 1; plane.has(y)) unit<First, S>(first, plane, u, y);
+      if constexpr (!goes_back(S)) {
+        if (const int y = time - n; plane.has(y)) leave<First, S>(first, plane, y);
+      } else {
+        if (const int y = time - n; plane.has(y)) turn<First, S>(first, plane, y);
+        for (int u = n - 2; u >= 0; --u)
+          if (const int y = time - 2 * n + u + 1; plane.has(y)) unit_back<S>(plane, u, y);
+        if (const int y = time - 2 * n; plane.has(y)) hand_back(plane, y);
       }
     }
   }
 
-  UnitRings<T>& rings(const Level& level, int u) { return rings_[level.n_units - 1 - u]; }
+  const UnitRings<T>& rings(const Current& plane, int u) const { return rings_[plane.level.n_units - 1 - u]; }
 
-  // First level: covariance of the pixels, channels not yet divided by.
+  // First level: covariance of the pixels, not yet divided by the number of channels.
   template <class First>
-  void enter(const FirstImage<T, First>& first, const Plane& plane, int y) {
-    const Level& level = levels_[0];
-    Vec<T>* out = level.n_units ? rings(level, 0).s.row(y) : s_last_;
-    const auto* a = first.pixels + pixel(level, plane.y0 + y, plane.x0) * channels_;
-    const auto* b = second_.pixels + pixel(level, plane.y0 + plane.dy + y, plane.x0 + plane.dx) * channels_;
+  void enter(const FirstImage<T, First>& first, const Current& plane, int y) {
+    Vec<T>* out = plane.level.n_units ? rings(plane, 0).s.row(y) : s_last_;
+    const auto* a = first.pixels + (plane.p + plane.row(y)) * channels_;
+    const auto* b = second_.pixels + (plane.q + plane.row(y)) * channels_;
     switch (channels_) {
       case 1:
         return product_row<T, First, 1>(plane.columns, 1, a, b, out);
@@ -232,114 +202,74 @@ class Pairs {
     }
   }
 
-  static std::size_t pixel(const Level& level, int y, int x) { return std::size_t(y) * level.width + x; }
-
-  // What the window of unit u reads around row y.
-  Window<T> window(int level, const Plane& plane, int u, int y, bool tangent) {
-    const auto row = [&](int i) -> const Vec<T>* {
-      if (i < 0 || i >= plane.rows) return zeros_;
-      if (u == 0 && level > 0)
-        return (tangent ? t_store_ : s_store_)[level] + store_row(level, plane.dy, plane.dx, i);
-      UnitRings<T>& r = rings(levels_[level], u);
-      return (tangent ? r.t : r.s).row(i);
-    };
-    return {row(y - 1), row(y), row(y + 1)};
+  HPCD_INLINE Window<T> around(const Ring<T>& ring, const Current& plane, int y) const {
+    return {y > 0 ? ring.row(y - 1) : zeros_, ring.row(y), y + 1 < plane.rows ? ring.row(y + 1) : zeros_};
+  }
+  HPCD_INLINE Window<T> around(const Vec<T>* store, const Current& plane, int y) const {
+    const int stride = plane.columns + 1;
+    const Vec<T>* row = store + std::size_t(y) * stride;
+    return {y > 0 ? row - stride : zeros_, row, y + 1 < plane.rows ? row + stride : zeros_};
   }
 
-  template <class First, bool Taped, bool Diagonal>
-  void forward_unit(const FirstImage<T, First>& first, int level, const Plane& plane, int u, int y) {
-    const Level& l = levels_[level];
-    const Unit& unit = units_[l.first_unit + u];
-    const bool is_last = u == l.n_units - 1;
-    const std::size_t p = unit.map + pixel(l, plane.y0 + y, plane.x0);
-    const std::size_t q = unit.map + pixel(l, plane.y0 + plane.dy + y, plane.x0 + plane.dx);
-    UnitRings<T>& r = rings(l, u);
+  // What unit u works on for row y.
+  template <class First>
+  HPCD_INLINE UnitRow<T, First> unit_input(const FirstImage<T, First>& first, const Current& plane, int u, int y) const {
+    const Unit& unit = plane.units[u];
+    const std::size_t map = unit.map + plane.row(y);
+    const UnitRings<T>& r = rings(plane, u);
+    const bool stored = u == 0 && plane.index > 0;
     UnitRow<T, First> row;
     row.columns = plane.columns;
     row.scale = broadcast<T>(T(unit.scale));
     row.bias = broadcast<T>(T(unit.bias));
-    row.s = window(level, plane, u, y, false);
-    if (unit.tangent_in) row.t = window(level, plane, u, y, true);
-    row.norm1 = first.norm + p, row.inverse1 = first.inverse + p;
-    row.norm2 = second_.norm + q, row.inverse2 = second_.inverse + q;
-    row.s_out = is_last ? s_last_ : rings(l, u + 1).s.row(y);
-    row.t_out = is_last ? t_last_ : rings(l, u + 1).t.row(y);
-    row.tape = {r.tape_s.row(y), r.tape_f0.row(y), r.tape_root.row(y), r.tape_slope.row(y)};
-    constexpr Pass pass = Taped ? Pass::taped : Diagonal ? Pass::diagonal : Pass::plain;
-    choose_unit_row<First, pass>(unit)(row);
+    row.s = stored ? around(plane.s_store, plane, y) : around(r.s, plane, y);
+    if (unit.tangent_in) row.t = stored ? around(plane.t_store, plane, y) : around(r.t, plane, y);
+    row.norm1 = first.norm + plane.p + map, row.inverse1 = first.inverse + plane.p + map;
+    row.norm2 = second_.norm + plane.q + map, row.inverse2 = second_.inverse + plane.q + map;
+    return row;
   }
 
-  template <class First, Pass P>
-  static auto choose_unit_row(const Unit& unit) -> void (*)(const UnitRow<T, First>&) {
-    const Tangent m = tangent_of(unit);
-    if (unit.box && unit.relu) return by_tangent<First, true, true, P>(m);
-    if (unit.box) return by_tangent<First, true, false, P>(m);
-    return m == Tangent::none ? unit_row<T, First, false, true, Tangent::none, P>
-                              : unit_row<T, First, false, true, Tangent::carried, P>;
-  }
-  template <class First, bool Box, bool Relu, Pass P>
-  static auto by_tangent(Tangent m) -> void (*)(const UnitRow<T, First>&) {
-    if (m == Tangent::none) return unit_row<T, First, Box, Relu, Tangent::none, P>;
-    return m == Tangent::born ? unit_row<T, First, Box, Relu, Tangent::born, P>
-                              : unit_row<T, First, Box, Relu, Tangent::carried, P>;
-  }
-  static Tangent tangent_of(const Unit& unit) {
-    return !unit.tangent_out ? Tangent::none : unit.tangent_in ? Tangent::carried : Tangent::born;
+  template <Sweep S, class First>
+  static void run_unit(const Unit& unit, const UnitRow<T, First>& row) {
+    constexpr Pass pass = goes_back(S) ? Pass::taped : S == Sweep::variance ? Pass::diagonal : Pass::plain;
+    with_unit(unit, RunUnit<T, First, pass>{row});
   }
 
-  // Where a row of a plane meets the pooled planes: at most one row, of two planes at most.
-  struct PoolTarget {
-    std::size_t start;       // in the next level's store
-    int count;               // pooled columns
-    int first;               // column that goes to the first of them; the next one is two further on
-    bool both;               // whether the column after it goes there too
-  };
-  int pool_targets(int level, const Plane& plane, int y, PoolTarget (&targets)[2]) const {
-    const Level& next = levels_[level + 1];
-    const int py = plane.y0 + y, row_p = py >> 1, row_q = (py + plane.dy) >> 1, dy = row_q - row_p;
-    if (row_p >= next.height || row_q >= next.height || std::abs(dy) > next.radius_y) return 0;
-    const int y_in_plane = row_p - (dy < 0 ? -dy : 0);
-    const bool odd = plane.dx & 1;
-    int n = 0;
-    for (int parity = 0; parity <= (odd ? 1 : 0); ++parity) {
-      const int dx = (plane.dx + parity) >> 1, count = next.width - std::abs(dx);
-      if (std::abs(dx) > next.radius_x || count <= 0) continue;
-      const int first_p = dx < 0 ? -dx : 0;
-      targets[n++] = {store_row(level + 1, dy, dx, y_in_plane), count, 2 * first_p + parity - plane.x0, !odd};
+  template <class First, Sweep S>
+  void unit(const FirstImage<T, First>& first, const Current& plane, int u, int y) {
+    UnitRow<T, First> row = unit_input(first, plane, u, y);
+    row.s_out = rings(plane, u + 1).s.row(y), row.t_out = rings(plane, u + 1).t.row(y);
+    row.tape = rings(plane, u).tape.row(y);
+    run_unit<S>(plane.units[u], row);
+  }
+
+  // The row of what leaves a level without units is what entered it.
+  const Vec<T>* unchanged_row(const Current& plane, int y, bool tangent) const {
+    if (plane.index == 0) return s_last_;
+    return (tangent ? plane.t_store : plane.s_store) + std::size_t(y) * (plane.columns + 1);
+  }
+
+  // Row y through the last unit and out of the level, to where the next one wants it.
+  template <class First, Sweep S>
+  void leave(const FirstImage<T, First>& first, const Current& plane, int y) {
+    const int next = plane.index + 1, n = plane.level.n_units;
+    const bool pooled = plane.level.emit == Emit::pool;
+    const auto targets = pooled ? PoolTargets(levels_[next], starts_[next], plane, y) : PoolTargets(plane);
+    if (pooled && targets.n == 0 && S != Sweep::variance) return;
+    if (n) {
+      UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
+      row.s_out = s_last_, row.t_out = t_last_;
+      run_unit<S>(plane.units[n - 1], row);
     }
-    return n;
-  }
-
-  // The row that leaves the last unit goes where the level's successor wants it. `entered` rows of levels without
-  // units leave as they came.
-  void leave(int level, const Plane& plane, int y) {
-    const Level& l = levels_[level];
-    const bool tangent = l.n_units ? units_[l.first_unit + l.n_units - 1].tangent_out : l.tangent_in;
-    const Vec<T>* s = leaving_row(level, plane, y, false);
-    if (l.emit == Emit::pool) {
-      PoolTarget targets[2];
-      const int n = pool_targets(level, plane, y, targets);
-      for (int i = 0; i < n; ++i) {
-        pool_row(targets[i], s, s_store_[level + 1] + targets[i].start);
-        if (tangent) pool_row(targets[i], leaving_row(level, plane, y, true), t_store_[level + 1] + targets[i].start);
-      }
-    } else if (l.emit == Emit::sum) {
-      sum_row(plane.columns, s, s_store_[level + 1]);
-      if (tangent) sum_row(plane.columns, leaving_row(level, plane, y, true), t_store_[level + 1]);
+    const Vec<T>* s = n ? s_last_ : unchanged_row(plane, y, false);
+    const Vec<T>* t = !plane.tangent_out ? nullptr : n ? t_last_ : unchanged_row(plane, y, true);
+    if (pooled) {
+      targets.add(s, s_store_[next]);
+      if (t) targets.add(t, t_store_[next]);
+    } else if (plane.level.emit == Emit::sum) {
+      sum_row(plane.columns, s, s_store_[next]);
+      if (t) sum_row(plane.columns, t, t_store_[next]);
     }
-  }
-
-  const Vec<T>* leaving_row(int level, const Plane& plane, int y, bool tangent) const {
-    if (levels_[level].n_units || level == 0) return tangent ? t_last_ : s_last_;
-    return (tangent ? t_store_ : s_store_)[level] + store_row(level, plane.dy, plane.dx, y);
-  }
-
-  static void pool_row(const PoolTarget& target, const Vec<T>* in, Vec<T>* out) {
-    in += target.first;
-    if (target.both)
-      for (int x = 0; x < target.count; ++x) out[x] += in[2 * x] + in[2 * x + 1];
-    else
-      for (int x = 0; x < target.count; ++x) out[x] += in[2 * x];
   }
 
   static void sum_row(int columns, const Vec<T>* in, Vec<T>* out) {
@@ -347,118 +277,104 @@ class Pairs {
     for (int x = 0; x < columns; ++x) sum += in[x];
     *out = sum;
   }
-
-  // The adjoint of `leave`: gradients with respect to the row that left, into s_last_ and t_last_.
-  void come_back(int level, const Plane& plane, int y) {
-    const Level& l = levels_[level];
-    const bool tangent = l.n_units ? units_[l.first_unit + l.n_units - 1].tangent_out : l.tangent_in;
-    if (l.emit == Emit::pool) {
-      PoolTarget targets[2];
-      const int n = pool_targets(level, plane, y, targets);
-      unpool_row(plane.columns, targets, n, s_store_[level + 1], s_last_);
-      if (tangent) unpool_row(plane.columns, targets, n, t_store_[level + 1], t_last_);
-    } else if (l.emit == Emit::sum) {
-      fill_row(plane.columns, *s_store_[level + 1], s_last_);
-      if (tangent) fill_row(plane.columns, *t_store_[level + 1], t_last_);
-    } else {
-      const bool result = l.emit == Emit::result;
-      fill_row(plane.columns, result && !tangent_ ? cotangent_ : Vec<T>{}, s_last_);
-      fill_row(plane.columns, result && tangent_ ? cotangent_ : Vec<T>{}, t_last_);
-    }
-  }
-
-  static void unpool_row(int columns, const PoolTarget* targets, int n, const Vec<T>* in, Vec<T>* out) {
-    fill_row(columns, Vec<T>{}, out);
-    for (int i = 0; i < n; ++i) {
-      const PoolTarget& target = targets[i];
-      for (int x = 0; x < target.count; ++x) {
-        const Vec<T> value = in[target.start + x];
-        out[target.first + 2 * x] = value;
-        if (target.both) out[target.first + 2 * x + 1] = value;
-      }
-    }
-  }
-
   static void fill_row(int columns, Vec<T> value, Vec<T>* out) {
     for (int x = 0; x < columns; ++x) out[x] = value;
   }
 
-  // Gradients with respect to the window sums of unit u + 1 around row y, or to the row that left.
-  Window<T> gradient_window(const Level& level, const Plane& plane, int u, int y, bool tangent) {
-    if (u == level.n_units - 1) {
-      const Vec<T>* row = tangent ? t_last_ : s_last_;
-      return {row, row, row};
+  // Gradients with respect to the row that left, into s_last_ and t_last_; false if they are all zero.
+  bool take_back(const Current& plane, int y) {
+    const int next = plane.index + 1;
+    const bool tangent = plane.tangent_out;
+    if (plane.level.emit == Emit::pool) {
+      const PoolTargets targets(levels_[next], starts_[next], plane, y);
+      targets.spread(s_store_[next], s_last_, plane.columns);
+      if (tangent) targets.spread(t_store_[next], t_last_, plane.columns);
+      return targets.n > 0;
     }
-    UnitRings<T>& r = rings(level, u + 1);
-    const Ring<T>& ring = tangent ? r.t_gradient : r.s_gradient;
-    const auto row = [&](int i) -> const Vec<T>* { return i < 0 || i >= plane.rows ? zeros_ : ring.row(i); };
-    return {row(y - 1), row(y), row(y + 1)};
+    const bool sum = plane.level.emit == Emit::sum, result = plane.level.emit == Emit::result;
+    fill_row(plane.columns, sum ? *s_store_[next] : result && !tangent_ ? cotangent_ : Vec<T>{}, s_last_);
+    if (tangent) fill_row(plane.columns, sum ? *t_store_[next] : result ? cotangent_ : Vec<T>{}, t_last_);
+    return true;
   }
 
-  template <bool Diagonal>
-  void adjoint_unit(int level, const Plane& plane, int u, int y) {
-    const Level& l = levels_[level];
-    const Unit& unit = units_[l.first_unit + u];
-    const bool is_last = u == l.n_units - 1;
-    const Unit* after = is_last ? nullptr : &units_[l.first_unit + u + 1];
-    const std::size_t p = unit.map + pixel(l, plane.y0 + y, plane.x0);
-    UnitRings<T>& r = rings(l, u);
+  // Row y through the last unit, and its gradients back to what that unit's window sums.
+  template <class First, Sweep S>
+  void turn(const FirstImage<T, First>& first, const Current& plane, int y) {
+    const int n = plane.level.n_units;
+    const bool any = take_back(plane, y);
+    if (n == 0) return;
+    const Unit& unit = plane.units[n - 1];
+    AdjointRow<T> back = adjoint_output(plane, n - 1, y);
+    if (!any) {
+      fill_row(plane.columns + 1, Vec<T>{}, back.s_out);
+      fill_row(plane.columns + 1, Vec<T>{}, back.t_out);
+    } else {
+      back.s.middle = s_last_, back.t.middle = t_last_;
+      with_unit(unit, RunTurning<T, First>{unit_input(first, plane, n - 1, y), back});
+    }
+    if (S == Sweep::variance_adjoint && unit.relu) add_variance_gradient(plane, unit, y, back.s_out);
+  }
+
+  HPCD_INLINE AdjointRow<T> adjoint_output(const Current& plane, int u, int y) const {
     AdjointRow<T> row;
     row.columns = plane.columns;
-    row.scale = broadcast<T>(after ? T(after->scale) : T(1));
-    row.s = gradient_window(l, plane, u, y, false);
-    row.t = gradient_window(l, plane, u, y, true);
-    row.tape = {r.tape_s.row(y), r.tape_f0.row(y), r.tape_root.row(y), r.tape_slope.row(y)};
-    row.log_norm = norm_gradient + p;
-    row.s_out = r.s_gradient.row(y), row.t_out = r.t_gradient.row(y);
-    (after && after->box ? choose_adjoint_row<true>(unit) : choose_adjoint_row<false>(unit))(row);
-    if (Diagonal && unit.relu) {  // S is the variance itself here, and ∂/∂V = (n ∂/∂n) / 2V
-      const Vec<T>* inverse = second_.inverse + p;
-      for (int x = 0; x < plane.columns; ++x) row.s_out[x] += norm_gradient[p + x] * inverse[x] * inverse[x];
-    }
+    row.log_norm = norm_gradient + plane.units[u].map + plane.p + plane.row(y);
+    row.s_out = rings(plane, u).s_gradient.row(y), row.t_out = rings(plane, u).t_gradient.row(y);
+    return row;
   }
 
-  template <bool BoxAfter>
-  static auto choose_adjoint_row(const Unit& unit) -> void (*)(const AdjointRow<T>&) {
-    const Tangent m = tangent_of(unit);
-    if (unit.box && unit.relu) return adjoint_by_tangent<BoxAfter, true, true>(m);
-    if (unit.box) return adjoint_by_tangent<BoxAfter, true, false>(m);
-    return m == Tangent::none ? unit_adjoint_row<T, BoxAfter, false, true, Tangent::none>
-                              : unit_adjoint_row<T, BoxAfter, false, true, Tangent::carried>;
-  }
-  template <bool BoxAfter, bool Box, bool Relu>
-  static auto adjoint_by_tangent(Tangent m) -> void (*)(const AdjointRow<T>&) {
-    if (m == Tangent::none) return unit_adjoint_row<T, BoxAfter, Box, Relu, Tangent::none>;
-    return m == Tangent::born ? unit_adjoint_row<T, BoxAfter, Box, Relu, Tangent::born>
-                              : unit_adjoint_row<T, BoxAfter, Box, Relu, Tangent::carried>;
+  // At offset 0 of an image with itself S is the variance, and ∂/∂V = (n ∂/∂n) / 2V.
+  void add_variance_gradient(const Current& plane, const Unit& unit, int y, Vec<T>* s_gradient) {
+    const std::size_t start = unit.map + plane.p + plane.row(y);
+    const Vec<T>*g = norm_gradient + start, *inverse = second_.inverse + start;
+    for (int x = 0; x < plane.columns; ++x) s_gradient[x] += g[x] * inverse[x] * inverse[x];
   }
 
-  // Gradients with respect to row y of what entered the level: on to the pixels, or in place of the planes.
-  void spread(int level, const Plane& plane, int y) {
-    const Level& l = levels_[level];
-    const Unit* unit = l.n_units ? &units_[l.first_unit] : nullptr;
-    const Vec<T> scale = broadcast<T>(unit ? T(unit->scale) : T(1));
-    const auto write = [&](bool tangent, Vec<T>* out) {
-      const Window<T> gradient = gradient_window(l, plane, -1, y, tangent);
-      (unit && unit->box ? spread_row<T, true> : spread_row<T, false>)(plane.columns, scale, gradient, out);
+  template <Sweep S>
+  void unit_back(const Current& plane, int u, int y) {
+    const Unit &unit = plane.units[u], &after = plane.units[u + 1];
+    AdjointRow<T> row = adjoint_output(plane, u, y);
+    row.scale = broadcast<T>(T(after.scale));
+    row.s = around(rings(plane, u + 1).s_gradient, plane, y);
+    row.t = around(rings(plane, u + 1).t_gradient, plane, y);
+    row.tape = rings(plane, u).tape.row(y);
+    if (after.box)
+      with_unit(unit, RunAdjoint<T, true>{row});
+    else
+      with_unit(unit, RunAdjoint<T, false>{row});
+    if (S == Sweep::variance_adjoint && unit.relu) add_variance_gradient(plane, unit, y, row.s_out);
+  }
+
+  // Gradients with respect to row y of what entered: on to the pixels, or in place of the planes.
+  void hand_back(const Current& plane, int y) {
+    const bool through = plane.level.n_units > 0, box = through && plane.units[0].box;
+    const Vec<T> scale = broadcast<T>(through ? T(plane.units[0].scale) : T(1));
+    const auto gradient = [&](bool tangent) -> Window<T> {
+      if (through) return around(tangent ? rings(plane, 0).t_gradient : rings(plane, 0).s_gradient, plane, y);
+      const Vec<T>* row = tangent ? t_last_ : s_last_;
+      return {row, row, row};
     };
-    if (level > 0) {
-      const std::size_t start = store_row(level, plane.dy, plane.dx, y);
-      write(false, s_store_[level] + start);
-      if (l.tangent_in) write(true, t_store_[level] + start);
-      return;
-    }
-    write(false, gradient_in_);
-    Vec<T>* out = pixel_gradient + pixel(l, plane.y0 + y, plane.x0) * channels_;
-    const Vec<T>* b = second_.pixels + pixel(l, plane.y0 + plane.dy + y, plane.x0 + plane.dx) * channels_;
-    switch (channels_) {
-      case 1:
-        return product_adjoint_row<T, 1>(plane.columns, 1, gradient_in_, b, out);
-      case 3:
-        return product_adjoint_row<T, 3>(plane.columns, 3, gradient_in_, b, out);
-      default:
-        return product_adjoint_row<T, 0>(plane.columns, channels_, gradient_in_, b, out);
-    }
+    if (plane.index == 0) return hand_to_pixels(plane, y, box, scale, gradient(false));
+    const auto hand = box ? scale_row<T, true> : scale_row<T, false>;
+    const std::size_t start = std::size_t(y) * (plane.columns + 1);
+    hand(plane.columns, scale, gradient(false), plane.s_store + start);
+    if (plane.level.tangent_in) hand(plane.columns, scale, gradient(true), plane.t_store + start);
+  }
+
+  void hand_to_pixels(const Current& plane, int y, bool box, Vec<T> scale, const Window<T>& gradient) {
+    Vec<T>* out = pixel_gradient + (plane.p + plane.row(y)) * channels_;
+    const Vec<T>* b = second_.pixels + (plane.q + plane.row(y)) * channels_;
+    const auto hand = [&](auto with_box) {
+      switch (channels_) {
+        case 1:
+          return product_adjoint_row<T, with_box(), 1>(plane.columns, 1, scale, gradient, b, out);
+        case 3:
+          return product_adjoint_row<T, with_box(), 3>(plane.columns, 3, scale, gradient, b, out);
+        default:
+          return product_adjoint_row<T, with_box(), 0>(plane.columns, channels_, scale, gradient, b, out);
+      }
+    };
+    box ? hand(std::true_type{}) : hand(std::false_type{});
   }
 
   const Level* levels_;
@@ -470,7 +386,7 @@ class Pairs {
   std::size_t store_size_[kMaxLevels];
   Vec<T>*s_store_[kMaxLevels], *t_store_[kMaxLevels];  // planes that enter a level, later their gradients
   LaneImages<T> first_, second_;
-  Vec<T>*zeros_, *s_last_, *t_last_, *gradient_in_;
+  Vec<T>*zeros_, *s_last_, *t_last_;  // a row of zeros; the row that leaves a level, or its gradient
   UnitRings<T> rings_[kMaxUnits];
   Vec<T> cotangent_{};
 };

@@ -61,7 +61,7 @@ struct Slider {
 
 template <class T>
 struct Tape {
-  Vec<T>*s, *f0, *root, *tangent_slope;  // `root` times n1 n2; `tangent_slope` is ∂T'/∂S
+  Vec<T>*s, *f0, *root, *slope;  // S before the ReLU; f0; n1 n2 root; ∂T'/∂S
 };
 
 template <class T, class First>
@@ -75,92 +75,159 @@ struct UnitRow {
   Tape<T> tape;
 };
 
+// S and T of one column behind a unit's linear part.
+template <class T>
+struct Covariance {
+  Vec<T> s{}, t{};
+};
+
+template <class T, bool Box, Tangent M>
+struct Linear {
+  Slider<T, Box> s_window, t_window;
+  Vec<T> scale, bias;
+
+  template <class Row>
+  HPCD_INLINE explicit Linear(const Row& row)
+      : s_window(row.s), t_window(M == Tangent::carried ? row.t : row.s), scale(row.scale), bias(row.bias) {}
+
+  HPCD_INLINE Covariance<T> at(int x) {
+    const Vec<T> s = multiply_add(s_window.at(x), scale, bias);
+    if constexpr (M == Tangent::none) return {s, Vec<T>{}};
+    if constexpr (M == Tangent::born) return {s, s};
+    const Vec<T> t = t_window.at(x);
+    return {s, Box ? multiply_add(t, scale, s) : t * scale};
+  }
+};
+
+// A ReLU at one column: what its adjoint needs of it, and what comes out.
+template <class T>
+struct Rectified {
+  Vec<T> f0, root, slope;
+  Covariance<T> out;
+};
+
+template <class T, class First, Tangent M, bool Adjoint>
+HPCD_INLINE Rectified<T> rectify(const UnitRow<T, First>& row, int x, Covariance<T> in) {
+  const Vec<T> inverse1 = First::get(row.inverse1[x]), inverse2 = row.inverse2[x];
+  const Vec<T> c = in.s * inverse1 * inverse2;
+  const Angle<T> a = angle<T>(c);
+  const Vec<T> norms = First::get(row.norm1[x]) * row.norm2[x], through = in.s * a.f0;
+  Rectified<T> r{a.f0, norms * a.root, {}, {multiply_add(norms, a.root, through), {}}};
+  if constexpr (M == Tangent::born) r.out.t = through;
+  if constexpr (M == Tangent::carried) r.out.t = in.t * a.f0;
+  if constexpr (Adjoint && M != Tangent::none) {
+    const Vec<T> ratio = M == Tangent::born ? c : in.t * inverse1 * inverse2;
+    const Vec<T> slope = ratio * (broadcast<T>(T(kOneOverTwoPi * kOneOverTwoPi)) / a.root);
+    r.slope = a.root > broadcast<T>(Limits<T>::singular) ? slope : Vec<T>{};
+  }
+  return r;
+}
+
 template <class T, class First, bool Box, bool Relu, Tangent M, Pass P>
 void unit_row(const UnitRow<T, First>& row) {
-  Slider<T, Box> s_window(row.s), t_window(M == Tangent::carried ? row.t : row.s);
+  Linear<T, Box, M> linear(row);
   for (int x = 0; x < row.columns; ++x) {
-    Vec<T> s = multiply_add(s_window.at(x), row.scale, row.bias);
-    Vec<T> t{};
-    if constexpr (M == Tangent::born) t = s;
-    if constexpr (M == Tangent::carried) {
-      t = t_window.at(x);
-      t = Box ? multiply_add(t, row.scale, s) : t * row.scale;
-    }
+    Covariance<T> value = linear.at(x);
     if constexpr (Relu && P == Pass::diagonal) {
-      s = s > Vec<T>{} ? s : Vec<T>{};
-      const Vec<T> norm = square_root(s);
+      const Vec<T> s = value.s > Vec<T>{} ? value.s : Vec<T>{}, norm = square_root(s);
       row.norm2[x] = norm;
       row.inverse2[x] = norm > Vec<T>{} ? broadcast<T>(1) / norm : Vec<T>{};
-      s = s * broadcast<T>(0.5);
+      value.s = s * broadcast<T>(0.5);
     } else if constexpr (Relu) {
-      const Vec<T> inverse1 = First::get(row.inverse1[x]), inverse2 = row.inverse2[x];
-      const Vec<T> c = s * inverse1 * inverse2;
-      const Angle<T> a = angle<T>(c);
-      const Vec<T> root = First::get(row.norm1[x]) * row.norm2[x] * a.root;
-      const Vec<T> through = s * a.f0;
+      const Rectified<T> r = rectify<T, First, M, P == Pass::taped>(row, x, value);
       if constexpr (P == Pass::taped) {
-        row.tape.s[x] = s;
-        row.tape.f0[x] = a.f0;
-        row.tape.root[x] = root;
-        if constexpr (M != Tangent::none) {
-          const Vec<T> ratio = M == Tangent::born ? c : t * inverse1 * inverse2;
-          const Vec<T> factor = broadcast<T>(T(kOneOverTwoPi * kOneOverTwoPi)) / a.root;
-          row.tape.tangent_slope[x] = a.root > broadcast<T>(Limits<T>::singular) ? ratio * factor : Vec<T>{};
-        }
+        row.tape.s[x] = value.s;
+        row.tape.f0[x] = r.f0;
+        row.tape.root[x] = r.root;
+        if constexpr (M != Tangent::none) row.tape.slope[x] = r.slope;
       }
-      s = through + root;
-      if constexpr (M == Tangent::born) t = through;
-      if constexpr (M == Tangent::carried) t = t * a.f0;
+      value = r.out;
     }
-    row.s_out[x] = s;
-    if constexpr (M != Tangent::none) row.t_out[x] = t;
+    row.s_out[x] = value.s;
+    if constexpr (M != Tangent::none) row.t_out[x] = value.t;
   }
   row.s_out[row.columns] = Vec<T>{};
   if constexpr (M != Tangent::none) row.t_out[row.columns] = Vec<T>{};
+}
+
+// Gradients with respect to what comes out of a unit, one column of them turned into those of its window's sums (before
+// its scale). `log_norm` += n1 ∂/∂n1.
+template <class T, bool Box, bool Relu, Tangent M>
+HPCD_INLINE Covariance<T> unit_adjoint(Covariance<T> g, Vec<T> s, Vec<T> f0, Vec<T> root, Vec<T> slope,
+                                       Vec<T>* log_norm) {
+  if constexpr (Relu) {
+    Vec<T> by_norm = g.s * root;
+    g.s = g.s * f0;
+    if constexpr (M != Tangent::none) {
+      const Vec<T> through = g.t * slope;
+      by_norm = subtract_product(by_norm, through, s);
+      g.s = g.s + through;
+      g.t = g.t * f0;
+    }
+    *log_norm += by_norm;
+  }
+  if constexpr (M != Tangent::none && Box) g.s = g.s + g.t;
+  return g;
 }
 
 template <class T>
 struct AdjointRow {
   int columns;
   Vec<T> scale;    // of the unit that follows
-  Window<T> s, t;  // gradients with respect to what that unit's window sums
+  Window<T> s, t;  // gradients with respect to what that unit's window sums; of the last unit: to what comes out of it
   Tape<T> tape;
-  Vec<T>* log_norm;  // += n1 ∂/∂n1
+  Vec<T>* log_norm;
   Vec<T>*s_out, *t_out;
+
+  template <Tangent M>
+  HPCD_INLINE void put(int x, Covariance<T> g) const {
+    s_out[x] = g.s;
+    if constexpr (M == Tangent::carried) t_out[x] = g.t;
+  }
 };
 
-// From gradients behind a unit to those of what its own window sums, before its scale. `BoxAfter`: the unit that
-// follows has a box filter, which is its own adjoint.
+// The adjoint of a unit's row from its tape. `BoxAfter`: the unit that follows has a box filter, its own adjoint.
 template <class T, bool BoxAfter, bool Box, bool Relu, Tangent M>
 void unit_adjoint_row(const AdjointRow<T>& row) {
   constexpr bool tangent = M != Tangent::none;
   Slider<T, BoxAfter> s_window(row.s), t_window(tangent ? row.t : row.s);
+  const Vec<T> scale = row.scale;
   for (int x = 0; x < row.columns; ++x) {
-    Vec<T> s = s_window.at(x) * row.scale, t{};
-    if constexpr (tangent) t = t_window.at(x) * row.scale;
-    if constexpr (Relu) {
-      const Vec<T> f0 = row.tape.f0[x];
-      Vec<T> by_norm = s * row.tape.root[x];
-      s = s * f0;
-      if constexpr (tangent) {
-        const Vec<T> slope = t * row.tape.tangent_slope[x];
-        by_norm = subtract_product(by_norm, slope, row.tape.s[x]);
-        s = s + slope;
-        t = t * f0;
-      }
-      row.log_norm[x] += by_norm;
-    }
-    if constexpr (tangent && Box) s = s + t;
-    row.s_out[x] = s;
-    if constexpr (M == Tangent::carried) row.t_out[x] = t;
+    Covariance<T> g{s_window.at(x) * scale, Vec<T>{}};
+    if constexpr (tangent) g.t = t_window.at(x) * scale;
+    const Tape<T>& tape = row.tape;
+    if constexpr (Relu)
+      g = unit_adjoint<T, Box, Relu, M>(g, tape.s[x], tape.f0[x], tape.root[x], tangent ? tape.slope[x] : Vec<T>{},
+                                        row.log_norm + x);
+    else
+      g = unit_adjoint<T, Box, Relu, M>(g, Vec<T>{}, Vec<T>{}, Vec<T>{}, Vec<T>{}, nullptr);
+    row.template put<M>(x, g);
   }
-  row.s_out[row.columns] = Vec<T>{};
-  if constexpr (M == Tangent::carried) row.t_out[row.columns] = Vec<T>{};
+  row.template put<M>(row.columns, Covariance<T>{});
 }
 
-// What enters a level, from what the first unit's window sums: out[x] = scale · (window sum).
+// A level's last unit, forward and back in one go.
+template <class T, class First, bool Box, bool Relu, Tangent M>
+void turning_row(const UnitRow<T, First>& row, const AdjointRow<T>& back) {
+  Linear<T, Box, M> linear(row);
+  for (int x = 0; x < row.columns; ++x) {
+    Covariance<T> g{back.s.middle[x], Vec<T>{}};
+    if constexpr (M != Tangent::none) g.t = back.t.middle[x];
+    if constexpr (Relu) {
+      const Covariance<T> value = linear.at(x);
+      const Rectified<T> r = rectify<T, First, M, true>(row, x, value);
+      g = unit_adjoint<T, Box, Relu, M>(g, value.s, r.f0, r.root, r.slope, back.log_norm + x);
+    } else {
+      g = unit_adjoint<T, Box, Relu, M>(g, Vec<T>{}, Vec<T>{}, Vec<T>{}, Vec<T>{}, nullptr);
+    }
+    back.template put<M>(x, g);
+  }
+  back.template put<M>(row.columns, Covariance<T>{});
+}
+
+// Gradients with respect to what the first unit's window sums, from those of the sums.
 template <class T, bool Box>
-void spread_row(int columns, Vec<T> scale, const Window<T>& gradient, Vec<T>* out) {
+void scale_row(int columns, Vec<T> scale, const Window<T>& gradient, Vec<T>* out) {
   Slider<T, Box> window(gradient);
   for (int x = 0; x < columns; ++x) out[x] = window.at(x) * scale;
 }
@@ -177,12 +244,16 @@ void product_row(int columns, int channels, const typename First::Element* first
   out[columns] = Vec<T>{};
 }
 
-template <class T, int C>
-void product_adjoint_row(int columns, int channels, const Vec<T>* gradient, const Vec<T>* second, Vec<T>* first_out) {
+// first_out += gradient times second, where the gradient is that of what the first unit's window sums.
+template <class T, bool Box, int C>
+void product_adjoint_row(int columns, int channels, Vec<T> scale, const Window<T>& gradient, const Vec<T>* second,
+                         Vec<T>* first_out) {
   const int n = C ? C : channels;
-  for (int x = 0; x < columns; ++x)
-    for (int k = 0; k < n; ++k)
-      first_out[x * n + k] = multiply_add(gradient[x], second[x * n + k], first_out[x * n + k]);
+  Slider<T, Box> window(gradient);
+  for (int x = 0; x < columns; ++x) {
+    const Vec<T> g = window.at(x) * scale;
+    for (int k = 0; k < n; ++k) first_out[x * n + k] = multiply_add(g, second[x * n + k], first_out[x * n + k]);
+  }
 }
 
 }  // namespace hpcdistill::HPCD_TARGET

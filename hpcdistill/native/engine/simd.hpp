@@ -15,7 +15,7 @@
 
 namespace hpcdistill::HPCD_TARGET {
 
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(HPCD_256)
 constexpr std::size_t kVectorBytes = 64;
 #elif defined(__AVX2__)
 constexpr std::size_t kVectorBytes = 32;
@@ -54,7 +54,7 @@ HPCD_INLINE Vec<T> broadcast(T x) {
 
 // a·b + c and c − a·b. Fused where the instruction set can; never left to the compiler's choice, because two
 // instances of one template must round alike.
-#if defined(__AVX512F__)
+#if defined(__AVX512F__) && !defined(HPCD_256)
 HPCD_INLINE FloatVector multiply_add(FloatVector a, FloatVector b, FloatVector c) { return _mm512_fmadd_ps(a, b, c); }
 HPCD_INLINE DoubleVector multiply_add(DoubleVector a, DoubleVector b, DoubleVector c) {
   return _mm512_fmadd_pd(a, b, c);
@@ -115,6 +115,21 @@ HPCD_INLINE V square_root(V x) {
   return x;
 }
 #endif
+#endif
+
+// √x where a > above, else 0, whatever x is there.
+#if defined(__AVX512F__)
+HPCD_INLINE FloatVector root_where(FloatVector a, FloatVector above, FloatVector x) {
+  return _mm512_maskz_sqrt_ps(_mm512_cmp_ps_mask(a, above, _CMP_GT_OQ), x);
+}
+HPCD_INLINE DoubleVector root_where(DoubleVector a, DoubleVector above, DoubleVector x) {
+  return _mm512_maskz_sqrt_pd(_mm512_cmp_pd_mask(a, above, _CMP_GT_OQ), x);
+}
+#else
+template <class V>
+HPCD_INLINE V root_where(V a, V above, V x) {
+  return a > above ? square_root(x) : V{};
+}
 #endif
 
 template <class T>

@@ -1,0 +1,59 @@
+// From a unit of the plan to the instance of a row function that does it.
+#pragma once
+
+#include "plan.hpp"
+#include "rows.hpp"
+
+namespace hpcdistill::HPCD_TARGET {
+
+inline Tangent tangent_of(const Unit& unit) {
+  return !unit.tangent_out ? Tangent::none : unit.tangent_in ? Tangent::carried : Tangent::born;
+}
+
+// Call f.template operator()<Box, Relu, M>() for the unit's Box, Relu, M. T is not born without a box filter.
+template <class F>
+HPCD_INLINE void with_unit(const Unit& unit, const F& f) {
+  const Tangent m = tangent_of(unit);
+  if (!unit.box) return m == Tangent::none ? f.template run<false, true, Tangent::none>()
+                                           : f.template run<false, true, Tangent::carried>();
+  if (unit.relu) switch (m) {
+      case Tangent::none: return f.template run<true, true, Tangent::none>();
+      case Tangent::born: return f.template run<true, true, Tangent::born>();
+      case Tangent::carried: return f.template run<true, true, Tangent::carried>();
+    }
+  switch (m) {
+    case Tangent::none: return f.template run<true, false, Tangent::none>();
+    case Tangent::born: return f.template run<true, false, Tangent::born>();
+    case Tangent::carried: return f.template run<true, false, Tangent::carried>();
+  }
+}
+
+template <class T, class First, Pass P>
+struct RunUnit {
+  const UnitRow<T, First>& row;
+  template <bool Box, bool Relu, Tangent M>
+  void run() const {
+    unit_row<T, First, Box, Relu, M, P>(row);
+  }
+};
+
+template <class T, class First>
+struct RunTurning {
+  const UnitRow<T, First>& row;
+  const AdjointRow<T>& back;
+  template <bool Box, bool Relu, Tangent M>
+  void run() const {
+    turning_row<T, First, Box, Relu, M>(row, back);
+  }
+};
+
+template <class T, bool BoxAfter>
+struct RunAdjoint {
+  const AdjointRow<T>& row;
+  template <bool Box, bool Relu, Tangent M>
+  void run() const {
+    unit_adjoint_row<T, BoxAfter, Box, Relu, M>(row);
+  }
+};
+
+}  // namespace hpcdistill::HPCD_TARGET

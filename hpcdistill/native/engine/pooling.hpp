@@ -1,0 +1,84 @@
+// Between levels: rows of a plane summed into the pooled planes, and gradients handed back.
+#pragma once
+
+#include "plan.hpp"
+#include "simd.hpp"
+
+namespace hpcdistill::HPCD_TARGET {
+
+// Pixel p = (y0 + y, x0 + x) of the first image meets p + (dy, dx) of the second.
+struct Plane {
+  int dy, dx, rows, columns, y0, x0;
+
+  Plane(const Level& level, int dy_, int dx_)
+      : dy(dy_),
+        dx(dx_),
+        rows(level.height - (dy_ < 0 ? -dy_ : dy_)),
+        columns(level.width - (dx_ < 0 ? -dx_ : dx_)),
+        y0(dy_ < 0 ? -dy_ : 0),
+        x0(dx_ < 0 ? -dx_ : 0) {}
+};
+
+// Where row y of the plane lies in the store of planes that enter `level`.
+inline std::size_t store_row(const Level& level, const std::size_t* starts, const Plane& plane, int y) {
+  return starts[(plane.dy + level.radius_y) * level.planes_x() + plane.dx + level.radius_x] +
+         std::size_t(y) * (plane.columns + 1);
+}
+
+// Where a row of a plane goes in the next level: one row of at most two planes. Offset d = 2D + e of pixels p, p + d is
+// pooled offset D, or D + 1 where e = 1 and p is odd; so columns of an odd offset take turns.
+struct PoolTargets {
+  struct Target {
+    std::size_t start;  // in the next level's store
+    int count;          // pooled columns
+    int first;          // column that goes to the first of them; the next goes two further on
+  };
+  Target targets[2];
+  int n = 0;
+  bool both;  // the column after each goes there too
+
+  explicit PoolTargets(const Plane& plane) : both((plane.dx & 1) == 0) {}  // nowhere
+
+  PoolTargets(const Level& next, const std::size_t* starts, const Plane& plane, int y) : PoolTargets(plane) {
+    const int py = plane.y0 + y, row_p = py >> 1, row_q = (py + plane.dy) >> 1, dy = row_q - row_p;
+    if (row_p >= next.height || row_q >= next.height || dy > next.radius_y || -dy > next.radius_y) return;
+    for (int parity = 0; parity <= (both ? 0 : 1); ++parity) {
+      const int dx = (plane.dx + parity) >> 1;
+      if (dx > next.radius_x || -dx > next.radius_x) continue;
+      const Plane pooled(next, dy, dx);
+      targets[n++] = {store_row(next, starts, pooled, row_p - pooled.y0), pooled.columns,
+                      2 * pooled.x0 + parity - plane.x0};
+    }
+  }
+
+  template <class V>
+  void add(const V* row, V* store) const {
+    for (int i = 0; i < n; ++i) {
+      const V* in = row + targets[i].first;
+      V* out = store + targets[i].start;
+      if (both)
+        for (int x = 0; x < targets[i].count; ++x) out[x] += in[2 * x] + in[2 * x + 1];
+      else
+        for (int x = 0; x < targets[i].count; ++x) out[x] += in[2 * x];
+    }
+  }
+
+  // The adjoint of `add`: the whole row, zero where nothing was taken.
+  template <class V>
+  void spread(const V* store, V* row, int columns) const {
+    const bool all = both ? n == 1 && 2 * targets[0].count == columns
+                          : n == 2 && targets[0].count + targets[1].count == columns;
+    if (!all)
+      for (int x = 0; x < columns; ++x) row[x] = V{};
+    for (int i = 0; i < n; ++i) {
+      const V* in = store + targets[i].start;
+      V* out = row + targets[i].first;
+      for (int x = 0; x < targets[i].count; ++x) {
+        out[2 * x] = in[x];
+        if (both) out[2 * x + 1] = in[x];
+      }
+    }
+  }
+};
+
+}  // namespace hpcdistill::HPCD_TARGET
