@@ -18,7 +18,7 @@ namespace {
 constexpr std::size_t kHugePage = 2u << 20;
 constexpr std::size_t kRowsPerTask = 8;             // first images per group of lanes in a task of a block
 constexpr std::size_t kGroupsPerSlice = 4;          // groups of lanes whose gradients a task adds up
-constexpr std::size_t kPartialBytes = 32u << 20;    // gradients of slices kept at once
+constexpr std::size_t kPartialBytes = 16u << 20;    // gradients of slices kept at once
 constexpr int kMaxLanes = 64;
 
 std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
@@ -47,7 +47,7 @@ class OwnedWorker {
 #endif
     worker_.reset(kind.make(plans, memory_.get()));
   }
-  Worker<T>* operator->() const { return worker_.get(); }
+  Worker<T>& operator*() const { return *worker_; }
 
  private:
   std::unique_ptr<void, decltype(&std::free)> memory_;
@@ -97,7 +97,7 @@ bool Engine<T>::norms(const T* pixels, std::size_t count, T* out, int threads,
           const auto index = [&](int i) { return start + i; };
           const Rows<const T> images(pixels, n_pixels(), n, index);
           const Rows<T> results(out, n_norms(), n, index);
-          (*worker)->norms(images.at, results.at, n);
+          (**worker).norms(images.at, results.at, n);
         };
       },
       poll);
@@ -106,22 +106,34 @@ bool Engine<T>::norms(const T* pixels, std::size_t count, T* out, int threads,
 template <class T>
 bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same, T* out, int threads,
                       const std::function<bool()>& poll) const {
-  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count;
-  // Whole groups of second images meet one first image at a time; what is left is put together pair by pair.
-  const std::size_t groups = same ? 0 : n2 / lanes, chunks = ceil_div(n1, kRowsPerTask);
+  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count, groups = n2 / lanes;
+  // Whole groups of second images meet one first image at a time; what is left is put together pair by pair. Of the
+  // same images a group meets only those up to its own first, and its own among each other are such a rest.
+  struct Tile {
+    std::size_t group, top, bottom;
+  };
+  std::vector<Tile> tiles;
   std::vector<std::pair<std::size_t, std::size_t>> pairs;
-  for (std::size_t i = 0; i < n1; ++i)
-    for (std::size_t j = same ? i : groups * lanes; j < n2; ++j) pairs.emplace_back(i, j);
-  const std::size_t n_tasks = groups * chunks + ceil_div(pairs.size(), lanes);
+  for (std::size_t group = 0; group < groups; ++group) {
+    const std::size_t rows = same ? group * lanes + 1 : n1, end = (group + 1) * lanes;
+    for (std::size_t top = 0; top < rows; top += kRowsPerTask)
+      tiles.push_back({group, top, std::min(rows, top + kRowsPerTask)});
+    for (std::size_t i = rows; same && i < end; ++i)
+      for (std::size_t j = i; j < end; ++j) pairs.emplace_back(i, j);
+  }
+  for (std::size_t j = groups * lanes; j < n2; ++j)
+    for (std::size_t i = 0; i < (same ? j + 1 : n1); ++i) pairs.emplace_back(i, j);
 
-  const auto group_task = [&](Worker<T>& worker, std::size_t group, std::size_t chunk) {
-    const auto index = [&](int i) { return group * lanes + i; };
+  const auto tile_task = [&](Worker<T>& worker, const Tile& tile) {
+    const auto index = [&](int k) { return tile.group * lanes + k; };
     const Rows<const T> pixels(second.pixels, n_pixels(), int(lanes), index);
     const Rows<const T> norms(second.norms, n_norms(), int(lanes), index);
     worker.set_second(pixels.at, norms.at, int(lanes));
-    for (std::size_t i = chunk * kRowsPerTask; i < std::min(n1, (chunk + 1) * kRowsPerTask); ++i) {
+    for (std::size_t i = tile.top; i < tile.bottom; ++i) {
       worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
-      worker.kernel(out + i * n2 + group * lanes);
+      T* row = out + i * n2 + tile.group * lanes;
+      worker.kernel(row);
+      for (std::size_t k = 0; same && k < lanes; ++k) out[(tile.group * lanes + k) * n2 + i] = row[k];
     }
   };
   const auto pair_task = [&](Worker<T>& worker, std::size_t start) {
@@ -141,13 +153,12 @@ bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same
     }
   };
   return parallel_for(
-      n_tasks, threads,
+      tiles.size() + ceil_div(pairs.size(), lanes), threads,
       [&] {
         auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
         return [&, worker](std::size_t task) {
-          Worker<T>& w = *worker->operator->();
-          if (task < groups * chunks) return group_task(w, task / chunks, task % chunks);
-          pair_task(w, (task - groups * chunks) * lanes);
+          if (task < tiles.size()) return tile_task(**worker, tiles[task]);
+          pair_task(**worker, (task - tiles.size()) * lanes);
         };
       },
       poll);
@@ -189,7 +200,7 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
         n_rows * slices, threads,
         [&] {
           auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
-          return [&, worker](std::size_t task) { slice_task(*worker->operator->(), task / slices, task % slices); };
+          return [&, worker](std::size_t task) { slice_task(**worker, task / slices, task % slices); };
         },
         poll);
     if (!done) return false;
@@ -214,7 +225,7 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
           const Rows<const T> pixels(first.pixels, n_pixels(), n, index);
           const Rows<const T> gradients(norms_gradient.data(), n_norms(), n, index);
           const Rows<T> results(out, n_pixels(), n, index);
-          (*worker)->add_norms_gradient(pixels.at, gradients.at, results.at, n);
+          (**worker).add_norms_gradient(pixels.at, gradients.at, results.at, n);
         };
       },
       poll);

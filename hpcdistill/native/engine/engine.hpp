@@ -42,11 +42,6 @@ class Engine {
                  const std::function<bool()>& poll) const;
 
  private:
-  struct Lane;
-  class Scratch;
-  bool pairs_block(const Images<T>&, const Images<T>&, const std::vector<std::pair<std::size_t, std::size_t>>&, bool, T*,
-                   int, const std::function<bool()>&) const;
-
   std::size_t n_pixels() const { return std::size_t(plans_.pair.height) * plans_.pair.width * plans_.pair.channels; }
 
   Plans plans_;
