@@ -16,7 +16,7 @@ import hpcdistill
 from hpcdistill.errors import EXIT_INPUT, HpcDistillError
 from hpcdistill.launcher import is_first_rank, share_cores
 
-COMMANDS = ("run", "evaluate", "inspect", "export", "prepare", "doctor")
+COMMANDS = ("run", "evaluate", "inspect", "export", "prepare", "doctor", "bench")
 
 
 class _Parser(argparse.ArgumentParser):

@@ -13,13 +13,18 @@ def is_first_rank() -> bool:
     return _first(_RANK, "0") == "0"
 
 
+def ranks_on_node() -> int:
+    """Return how many ranks a launcher has started on this node; 1 without a launcher, or if it does not tell."""
+    return max(1, int(_first(_RANKS_ON_NODE, "1")))
+
+
 def share_cores() -> None:
     """Set `OMP_NUM_THREADS`, unless it is set, so that the ranks of a node do not fight for its cores.
 
     `SLURM_CPUS_PER_TASK` decides where it is set, else the cores this process may use over the ranks on its node.
     Must come before NumPy is imported: BLAS reads the variable once.
     """
-    cores = len(os.sched_getaffinity(0)) // max(1, int(_first(_RANKS_ON_NODE, "1")))
+    cores = len(os.sched_getaffinity(0)) // ranks_on_node()
     os.environ.setdefault("OMP_NUM_THREADS", os.environ.get("SLURM_CPUS_PER_TASK", str(max(1, cores))))
 
 

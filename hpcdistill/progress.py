@@ -17,8 +17,8 @@ _LINE_INTERVAL_SECONDS = 5.0
 _ROWS_INTERVAL_SECONDS = 15.0
 
 
-def _on_terminal() -> bool:
-    """Whether a person's terminal shows our output.
+def on_terminal() -> bool:
+    """Return whether a person's terminal shows our output.
 
     Open MPI's mpirun gives rank 0 a pseudo-terminal of its own whatever happens to its output; then what mpirun itself
     writes to decides.
@@ -41,7 +41,7 @@ class Reporter:
     """
 
     def __init__(self, active: bool) -> None:
-        self._active, self._live = active, active and _on_terminal()
+        self._active, self._live = active, active and on_terminal()
         self._console = Console(highlight=False, soft_wrap=True, quiet=not active, force_terminal=self._live)
         self._progress = Progress(
             TextColumn("{task.description}"),

@@ -8,6 +8,7 @@ Errors: a rank that fails alone must not leave the others waiting. `agree` makes
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar, cast
@@ -46,7 +47,7 @@ def bcast_array(comm: MPI.Intracomm, array: np.ndarray, root: int = 0) -> np.nda
 
 def bcast_object(comm: MPI.Intracomm, value: T, root: int = 0) -> T:
     """Return the root's picklable `value` on every rank. Collective. Arrays inside may be larger than one message."""
-    return pkl5.Intracomm(comm).bcast(value, root=root)
+    return (comm if isinstance(comm, pkl5.Intracomm) else pkl5.Intracomm(comm)).bcast(value, root=root)
 
 
 def agree_any(comm: MPI.Intracomm, flag: bool) -> bool:
@@ -115,6 +116,24 @@ def on_root(comm: MPI.Intracomm, function: Callable[[], T]) -> T:
         if comm.Get_rank() == 0:
             result = function()
     return bcast_object(comm, result)
+
+
+def gather_objects(comm: MPI.Intracomm, value: T) -> list[T]:
+    """Return every rank's small picklable `value` in rank order, on every rank. Collective."""
+    return comm.allgather(value)
+
+
+def wait_quietly(comm: MPI.Intracomm, interval_seconds: float = 1e-3) -> None:
+    """Wait until every rank is here, asleep most of the time: the cores are free for ranks that compute. Collective."""
+    request = comm.Ibarrier()
+    while not request.Test():
+        time.sleep(interval_seconds)
+
+
+def first_ranks(comm: MPI.Intracomm, count: int) -> MPI.Intracomm | None:
+    """Return a communicator of the first `count` ranks, None on the others. Collective; the caller frees it."""
+    part = comm.Split(0 if comm.Get_rank() < count else MPI.UNDEFINED, comm.Get_rank())
+    return None if part == MPI.COMM_NULL else cast(MPI.Intracomm, part)
 
 
 def node_communicator(comm: MPI.Intracomm) -> MPI.Intracomm:

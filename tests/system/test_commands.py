@@ -95,6 +95,7 @@ HELP = {
     "export": ["latest.h5", "images_preprocessed", "png"],
     "prepare": ["digits, mnist", "test_labels"],
     "doctor": ["mpirun"],
+    "bench": ["kernels", "step", "neural-tangents"],
 }
 
 
