@@ -3,7 +3,7 @@
 #
 # usage: bash jobs/demo.sh [OUTPUT]          (default: runs/demo, which is made anew)
 #
-# HPCDISTILL_RANKS sets the number of MPI ranks (default 2). Takes under 3 minutes on 2 cores once set up.
+# HPCDISTILL_RANKS sets the number of MPI ranks (default 2). Takes under a minute on 2 cores once set up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 output=${1:-runs/demo}
@@ -30,7 +30,7 @@ distil solved-10    method=label_solve
 distil kip-10       method=kip
 distil natural-100  method=krr          support.images_per_class=10
 distil solved-100   method=label_solve  support.images_per_class=10
-distil kip-100      method=kip          support.images_per_class=10  kip.steps=8
+distil kip-100      method=kip          support.images_per_class=10  kip.steps=40
 distil natural-all  method=krr          support.images_per_class=0
 
 hpcdistill export "$output/kip-10/latest.h5" --format png --output "$output/kip-10.png"

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Set up what is missing and run all checks: lint, types, tests on one process, on 1 to 4 MPI ranks, and end to end.
+# Set up what is missing and run all checks: lint, types, tests on one process, the kernel engine under sanitizers, tests
+# on 1 to 4 MPI ranks, and end to end.
 #
-# usage: bash tests/run.sh [lint|unit|mpi|system …]        (default: all of them; about 7 minutes on 2 cores)
+# usage: bash tests/run.sh [lint|unit|sanitize|mpi|system …]        (default: all of them; about 10 minutes on 2 cores)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash jobs/setup.sh --tests
@@ -14,14 +15,19 @@ wants() { [[ " ${parts[*]} " == *" $1 "* || " ${parts[*]} " == *" all "* ]]; }
 say() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
 
 if wants lint; then
-  say "ruff, mypy"
+  say "ruff, clang-format, mypy"
   ruff check .
   ruff format --check .
+  clang-format --dry-run --Werror hpcdistill/native/*.cpp hpcdistill/native/engine/*.[ch]pp tests/native/*.cpp
   mypy
 fi
 if wants unit; then
   say "one process"
   python -m pytest -q tests/unit
+fi
+if wants sanitize; then
+  say "kernel engine under sanitizers"
+  bash tests/sanitize.sh
 fi
 if wants mpi; then
   for ranks in 1 2 3 4; do

@@ -124,5 +124,6 @@ def _kernels() -> str:
     for name in ("FC1", "Conv-Vec1"):
         backend = choose_backend(parse_architecture(name), (4, 4, 1), np.dtype("float64"))
         handle = backend.prepare(np.ones((1, 4, 4, 1)))
-        found.append(f"{backend.name} ({name}: {backend.block(handle, handle)[0, 0]:.4f})")
+        target = f" on {backend.target}" if hasattr(backend, "target") else ""
+        found.append(f"{backend.name}{target} ({name}: {backend.block(handle, handle)[0, 0]:.4f})")
     return ", ".join(found)

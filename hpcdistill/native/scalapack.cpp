@@ -22,19 +22,19 @@ namespace nb = nanobind;
 extern "C" {
 int Csys2blacs_handle(MPI_Comm comm);
 void Cfree_blacs_system_handle(int handle);
-void Cblacs_gridinit(int *context, const char *order, int p_rows, int p_cols);
-void Cblacs_gridinfo(int context, int *p_rows, int *p_cols, int *my_row, int *my_col);
+void Cblacs_gridinit(int* context, const char* order, int p_rows, int p_cols);
+void Cblacs_gridinfo(int context, int* p_rows, int* p_cols, int* my_row, int* my_col);
 void Cblacs_gridexit(int context);
-int numroc_(const int *n, const int *nb, const int *my, const int *source, const int *p);
+int numroc_(const int* n, const int* nb, const int* my, const int* source, const int* p);
 // A Fortran compiler passes the length of each character argument at the end of the list.
-void pdpotrf_(const char *uplo, const int *n, double *a, const int *ia, const int *ja, const int *desc_a, int *info,
+void pdpotrf_(const char* uplo, const int* n, double* a, const int* ia, const int* ja, const int* desc_a, int* info,
               std::size_t uplo_length);
-void pdpotrs_(const char *uplo, const int *n, const int *n_rhs, const double *a, const int *ia, const int *ja,
-              const int *desc_a, double *b, const int *ib, const int *jb, const int *desc_b, int *info,
+void pdpotrs_(const char* uplo, const int* n, const int* n_rhs, const double* a, const int* ia, const int* ja,
+              const int* desc_a, double* b, const int* ib, const int* jb, const int* desc_b, int* info,
               std::size_t uplo_length);
-void pdgels_(const char *trans, const int *m, const int *n, const int *n_rhs, double *a, const int *ia, const int *ja,
-             const int *desc_a, double *b, const int *ib, const int *jb, const int *desc_b, double *work,
-             const int *lwork, int *info, std::size_t trans_length);
+void pdgels_(const char* trans, const int* m, const int* n, const int* n_rhs, double* a, const int* ia, const int* ja,
+             const int* desc_a, double* b, const int* ib, const int* jb, const int* desc_b, double* work,
+             const int* lwork, int* info, std::size_t trans_length);
 }
 
 namespace {
@@ -52,7 +52,7 @@ int numroc(long long n, long long block, long long my, long long p) {
 }
 
 MPI_Comm get_communicator(nb::handle object) {
-  MPI_Comm *comm = PyMPIComm_Get(object.ptr());
+  MPI_Comm* comm = PyMPIComm_Get(object.ptr());
   if (!comm) throw nb::python_error();  // the TypeError that mpi4py has set
   int between_groups = 0;
   if (*comm != MPI_COMM_NULL) MPI_Comm_test_inter(*comm, &between_groups);
@@ -71,8 +71,8 @@ class SystemHandle {
  public:
   explicit SystemHandle(MPI_Comm comm) : value(Csys2blacs_handle(comm)) {}
   ~SystemHandle() { Cfree_blacs_system_handle(value); }
-  SystemHandle(const SystemHandle &) = delete;
-  SystemHandle &operator=(const SystemHandle &) = delete;
+  SystemHandle(const SystemHandle&) = delete;
+  SystemHandle& operator=(const SystemHandle&) = delete;
   const int value;
 };
 
@@ -91,15 +91,15 @@ class Context {
   ~Context() {
     if (value >= 0 && !mpi_is_finalized()) Cblacs_gridexit(value);
   }
-  Context(const Context &) = delete;
-  Context &operator=(const Context &) = delete;
+  Context(const Context&) = delete;
+  Context& operator=(const Context&) = delete;
 
   int value = -1, my_row = -1, my_col = -1;
 };
 
 // This rank's part of a distributed matrix, with the descriptor ScaLAPACK reads.
 struct Matrix {
-  double *data;
+  double* data;
   std::array<int, 9> desc;
 };
 
@@ -108,7 +108,7 @@ std::string text(long long rows, long long cols) {
 }
 
 // Return the leading dimension of a column-major array, or throw.
-long long leading_dimension(const nb::ndarray<> &array, long long rows, long long cols, const std::string &name) {
+long long leading_dimension(const nb::ndarray<>& array, long long rows, long long cols, const std::string& name) {
   const bool tall = rows > 1 && cols > 0, wide = cols > 1 && rows > 0;
   const long long ld = wide ? array.stride(1) : rows;
   if ((tall && array.stride(0) != 1) || ld < rows)
@@ -123,8 +123,9 @@ class Grid {
     int size = 0;
     MPI_Comm_size(comm, &size);
     if (p_rows < 1 || p_cols < 1 || p_rows > size || p_cols > size || p_rows * p_cols > size)
-      throw nb::value_error(("a grid of " + text(p_rows, p_cols) + " processes does not fit a communicator of " +
-                             std::to_string(size)).c_str());
+      throw nb::value_error(
+          ("a grid of " + text(p_rows, p_cols) + " processes does not fit a communicator of " + std::to_string(size))
+              .c_str());
     p_rows_ = static_cast<int>(p_rows), p_cols_ = static_cast<int>(p_cols);
     nb::gil_scoped_release release;
     context_ = std::make_unique<Context>(comm, p_rows_, p_cols_);
@@ -138,14 +139,15 @@ class Grid {
   int row() const { return open().my_row; }
   int col() const { return open().my_col; }
 
-  Matrix matrix(nb::handle object, const Shape &shape, const std::string &name) const {
-    const Context &context = open();
+  Matrix matrix(nb::handle object, const Shape& shape, const std::string& name) const {
+    const Context& context = open();
     for (int i = 0; i < 4; ++i)
       if (shape[i] < (i < 2 ? 0 : 1) || shape[i] > kMaxInt)
         throw nb::value_error((name + ": sizes must be >= 0 and blocks >= 1, all below 2**31").c_str());
     const int m = static_cast<int>(shape[0]), n = static_cast<int>(shape[1]);
     const int mb = static_cast<int>(shape[2]), block = static_cast<int>(shape[3]);
-    const int rows = local_extent(m, mb, context.my_row, p_rows_), cols = local_extent(n, block, context.my_col, p_cols_);
+    const int rows = local_extent(m, mb, context.my_row, p_rows_),
+              cols = local_extent(n, block, context.my_col, p_cols_);
 
     nb::ndarray<> array;
     if (!nb::try_cast(object, array, false) || array.device_type() != nb::device::cpu::value ||
@@ -154,38 +156,40 @@ class Grid {
     if (array.ndim() != 2 || static_cast<long long>(array.shape(0)) != rows ||
         static_cast<long long>(array.shape(1)) != cols)
       throw nb::value_error((name + ": this rank's part of a " + text(m, n) + " matrix in blocks of " +
-                             text(mb, block) + " must have shape " + text(rows, cols)).c_str());
+                             text(mb, block) + " must have shape " + text(rows, cols))
+                                .c_str());
     const long long ld = leading_dimension(array, rows, cols, name);
     if (ld * cols > kMaxInt)
       throw nb::value_error((name + ": one rank holds at most 2**31 - 1 elements (ScaLAPACK counts in 32 bits): use "
-                             "more ranks").c_str());
+                                    "more ranks")
+                                .c_str());
     static double nothing;  // ranks without elements still pass a valid pointer
-    double *data = rows && cols ? static_cast<double *>(array.data()) : &nothing;
+    double* data = rows && cols ? static_cast<double*>(array.data()) : &nothing;
     return {data, {1, context.value, m, n, mb, block, 0, 0, static_cast<int>(ld)}};
   }
 
-  int cholesky(nb::handle local, const Shape &shape) const {
+  int cholesky(nb::handle local, const Shape& shape) const {
     const Matrix a = matrix(local, shape, "the matrix");
     require_square(shape);
-    return call([&](int *info) { pdpotrf_("L", &a.desc[2], a.data, &kOne, &kOne, a.desc.data(), info, 1); });
+    return call([&](int* info) { pdpotrf_("L", &a.desc[2], a.data, &kOne, &kOne, a.desc.data(), info, 1); });
   }
 
-  int cholesky_solve(nb::handle factor, const Shape &shape, nb::handle rhs, const Shape &rhs_shape) const {
+  int cholesky_solve(nb::handle factor, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
     const Matrix a = matrix(factor, shape, "the factor"), b = matrix(rhs, rhs_shape, "the right-hand side");
     require_square(shape);
     require_same_rows(shape, rhs_shape);
-    return call([&](int *info) {
+    return call([&](int* info) {
       pdpotrs_("L", &a.desc[2], &b.desc[3], a.data, &kOne, &kOne, a.desc.data(), b.data, &kOne, &kOne, b.desc.data(),
                info, 1);
     });
   }
 
-  int least_squares(nb::handle local, const Shape &shape, nb::handle rhs, const Shape &rhs_shape) const {
+  int least_squares(nb::handle local, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
     const Matrix a = matrix(local, shape, "the matrix"), b = matrix(rhs, rhs_shape, "the right-hand side");
     if (shape[0] < shape[1]) throw nb::value_error("least squares needs at least as many rows as columns");
     require_same_rows(shape, rhs_shape);
-    return call([&](int *info) {
-      const auto pdgels = [&](double *work, int length) {
+    return call([&](int* info) {
+      const auto pdgels = [&](double* work, int length) {
         pdgels_("N", &a.desc[2], &a.desc[3], &b.desc[3], a.data, &kOne, &kOne, a.desc.data(), b.data, &kOne, &kOne,
                 b.desc.data(), work, &length, info, 1);
       };
@@ -198,24 +202,24 @@ class Grid {
   }
 
  private:
-  const Context &open() const {
+  const Context& open() const {
     if (!context_) throw nb::value_error("the process grid is closed");
     return *context_;
   }
 
-  static void require_square(const Shape &shape) {
+  static void require_square(const Shape& shape) {
     if (shape[0] != shape[1] || shape[2] != shape[3])
       throw nb::value_error("Cholesky needs a square matrix in square blocks (n_rows = n_cols, mb = nb)");
   }
 
-  static void require_same_rows(const Shape &shape, const Shape &rhs_shape) {
+  static void require_same_rows(const Shape& shape, const Shape& rhs_shape) {
     if (shape[0] != rhs_shape[0] || shape[2] != rhs_shape[2])
       throw nb::value_error("the right-hand side must have the rows and the row block (mb) of the matrix");
   }
 
   // Run a ScaLAPACK routine without the GIL; outside of the grid there is nothing to run.
   template <typename Function>
-  int call(Function &&function) const {
+  int call(Function&& function) const {
     int info = 0;
     if (context_->value >= 0) {
       nb::gil_scoped_release release;
@@ -241,14 +245,16 @@ NB_MODULE(_scalapack, m) {
       .def_prop_ro("row", &Grid::row, "This rank's row in the grid, -1 outside of it.")
       .def_prop_ro("col", &Grid::col, "This rank's column in the grid, -1 outside of it.")
       .def("close", &Grid::close, "Free the grid. A second call does nothing.")
-      .def("check", [](const Grid &g, nb::handle a, const Shape &s) { g.matrix(a, s, "the matrix"); },
-           nb::arg("local"), nb::arg("shape"),
-           "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
+      .def(
+          "check", [](const Grid& g, nb::handle a, const Shape& s) { g.matrix(a, s, "the matrix"); }, nb::arg("local"),
+          nb::arg("shape"),
+          "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
       .def("cholesky", &Grid::cholesky, nb::arg("local"), nb::arg("shape"),
            "Overwrite the lower triangle with its Cholesky factor; return the first minor that is not positive, or 0.")
       .def("cholesky_solve", &Grid::cholesky_solve, nb::arg("factor"), nb::arg("shape"), nb::arg("rhs"),
            nb::arg("rhs_shape"), "Overwrite `rhs` with the solution; `factor` comes from `cholesky`.")
-      .def("least_squares", &Grid::least_squares, nb::arg("local"), nb::arg("shape"), nb::arg("rhs"),
-           nb::arg("rhs_shape"),
-           "Overwrite the first n_cols rows of `rhs` with the least squares solution, and `local` with its QR factors.");
+      .def(
+          "least_squares", &Grid::least_squares, nb::arg("local"), nb::arg("shape"), nb::arg("rhs"),
+          nb::arg("rhs_shape"),
+          "Overwrite the first n_cols rows of `rhs` with the least squares solution, and `local` with its QR factors.");
 }

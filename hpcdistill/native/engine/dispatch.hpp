@@ -14,17 +14,24 @@ inline Tangent tangent_of(const Unit& unit) {
 template <class F>
 HPCD_INLINE void with_unit(const Unit& unit, const F& f) {
   const Tangent m = tangent_of(unit);
-  if (!unit.box) return m == Tangent::none ? f.template run<false, true, Tangent::none>()
-                                           : f.template run<false, true, Tangent::carried>();
+  if (!unit.box)
+    return m == Tangent::none ? f.template run<false, true, Tangent::none>()
+                              : f.template run<false, true, Tangent::carried>();
   if (unit.relu) switch (m) {
-      case Tangent::none: return f.template run<true, true, Tangent::none>();
-      case Tangent::born: return f.template run<true, true, Tangent::born>();
-      case Tangent::carried: return f.template run<true, true, Tangent::carried>();
+      case Tangent::none:
+        return f.template run<true, true, Tangent::none>();
+      case Tangent::born:
+        return f.template run<true, true, Tangent::born>();
+      case Tangent::carried:
+        return f.template run<true, true, Tangent::carried>();
     }
   switch (m) {
-    case Tangent::none: return f.template run<true, false, Tangent::none>();
-    case Tangent::born: return f.template run<true, false, Tangent::born>();
-    case Tangent::carried: return f.template run<true, false, Tangent::carried>();
+    case Tangent::none:
+      return f.template run<true, false, Tangent::none>();
+    case Tangent::born:
+      return f.template run<true, false, Tangent::born>();
+    case Tangent::carried:
+      return f.template run<true, false, Tangent::carried>();
   }
 }
 

@@ -16,9 +16,9 @@ namespace hpcdistill {
 namespace {
 
 constexpr std::size_t kHugePage = 2u << 20;
-constexpr std::size_t kRowsPerTask = 8;             // first images per group of lanes in a task of a block
-constexpr std::size_t kGroupsPerSlice = 4;          // groups of lanes whose gradients a task adds up
-constexpr std::size_t kPartialBytes = 16u << 20;    // gradients of slices kept at once
+constexpr std::size_t kRowsPerTask = 8;           // first images per group of lanes in a task of a block
+constexpr std::size_t kGroupsPerSlice = 4;        // groups of lanes whose gradients a task adds up
+constexpr std::size_t kPartialBytes = 16u << 20;  // gradients of slices kept at once
 constexpr int kMaxLanes = 64;
 
 std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
@@ -37,8 +37,7 @@ WorkerKind<T> find_kind(const std::string& target) {
 template <class T>
 class OwnedWorker {
  public:
-  OwnedWorker(const Plans& plans, const WorkerKind<T>& kind)
-      : memory_(nullptr, &std::free) {
+  OwnedWorker(const Plans& plans, const WorkerKind<T>& kind) : memory_(nullptr, &std::free) {
     const std::size_t bytes = ceil_div(kind.bytes(plans) + 1, kHugePage) * kHugePage;
     memory_.reset(std::aligned_alloc(kHugePage, bytes));
     if (!memory_) throw std::bad_alloc();
@@ -184,7 +183,8 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
       const std::size_t i = top + row;
       worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
       worker.start_gradient();
-      for (std::size_t group = slice * kGroupsPerSlice; group < std::min(groups, (slice + 1) * kGroupsPerSlice); ++group) {
+      for (std::size_t group = slice * kGroupsPerSlice; group < std::min(groups, (slice + 1) * kGroupsPerSlice);
+           ++group) {
         const int n = int(std::min(lanes, n2 - group * lanes));
         const auto index = [&](int k) { return group * lanes + k; };
         const Rows<const T> pixels(second.pixels, n_pixels(), n, index), norms(second.norms, n_norms(), n, index);
@@ -207,7 +207,8 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
     for (std::size_t row = 0; row < n_rows; ++row)
       for (std::size_t k = 0; k < length; ++k) {
         double sum = 0;
-        for (std::size_t slice = 0; slice < slices; ++slice) sum += double(partial[(row * slices + slice) * length + k]);
+        for (std::size_t slice = 0; slice < slices; ++slice)
+          sum += double(partial[(row * slices + slice) * length + k]);
         T* target = k < n_pixels() ? out + (top + row) * n_pixels() + k
                                    : norms_gradient.data() + (top + row) * n_norms() + k - n_pixels();
         *target = T(sum);

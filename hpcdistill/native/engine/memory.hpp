@@ -44,7 +44,7 @@ struct TapeRing {
 
 template <class T>
 struct UnitRings {
-  Ring<T> s, t;                    // what its window reads
+  Ring<T> s, t;  // what its window reads
   TapeRing<T> tape;
   Ring<T> s_gradient, t_gradient;  // with respect to its window's sums
 };

@@ -21,9 +21,9 @@ template <class T>
 using Out = nb::ndarray<T, nb::c_contig, nb::device::cpu>;
 
 std::vector<Layer> parse_layers(const std::vector<std::string>& words) {
-  static const std::pair<const char*, Layer> names[] = {{"conv", Layer::conv},       {"relu", Layer::relu},
-                                                        {"pool", Layer::pool},       {"flatten", Layer::flatten},
-                                                        {"gap", Layer::gap},         {"dense", Layer::dense}};
+  static const std::pair<const char*, Layer> names[] = {{"conv", Layer::conv}, {"relu", Layer::relu},
+                                                        {"pool", Layer::pool}, {"flatten", Layer::flatten},
+                                                        {"gap", Layer::gap},   {"dense", Layer::dense}};
   std::vector<Layer> layers;
   for (const std::string& word : words) {
     const std::size_t before = layers.size();
@@ -84,8 +84,7 @@ class PyEngine {
     const Images<T> first = images(pixels1, norms1), second = images(pixels2, norms2);
     require(cotangent.size() == first.count * second.count, "block_vjp: size of the cotangent does not fit");
     require(out.size() == first.count * n_pixels_, "block_vjp: size of the result does not fit");
-    run_released(
-        [&] { return engine_.block_vjp(first, second, cotangent.data(), out.data(), threads, interrupted); });
+    run_released([&] { return engine_.block_vjp(first, second, cotangent.data(), out.data(), threads, interrupted); });
   }
 
  private:

@@ -148,9 +148,9 @@ class Pairs {
     const Level& level;
     const Unit* units;
     int index;
-    std::size_t p, q;           // its first pixel in both images
-    Vec<T>*s_store, *t_store;   // its first row among what enters the level
-    bool tangent_out;           // T comes out of its last unit
+    std::size_t p, q;          // its first pixel in both images
+    Vec<T>*s_store, *t_store;  // its first row among what enters the level
+    bool tangent_out;          // T comes out of its last unit
 
     Current(const Pairs& pairs, int i, int dy_, int dx_)
         : Plane(pairs.levels_[i], dy_, dx_), level(pairs.levels_[i]), units(pairs.units_ + level.first_unit), index(i) {
@@ -213,7 +213,8 @@ class Pairs {
 
   // What unit u works on for row y.
   template <class First>
-  HPCD_INLINE UnitRow<T, First> unit_input(const FirstImage<T, First>& first, const Current& plane, int u, int y) const {
+  HPCD_INLINE UnitRow<T, First> unit_input(const FirstImage<T, First>& first, const Current& plane, int u,
+                                           int y) const {
     const Unit& unit = plane.units[u];
     const std::size_t map = unit.map + plane.row(y);
     const UnitRings<T>& r = rings(plane, u);

@@ -11,8 +11,7 @@
 
 namespace hpcdistill {
 
-bool parallel_for(std::size_t n_tasks, int threads,
-                  const std::function<std::function<void(std::size_t)>()>& make_body,
+bool parallel_for(std::size_t n_tasks, int threads, const std::function<std::function<void(std::size_t)>()>& make_body,
                   const std::function<bool()>& poll) {
   std::atomic<std::size_t> next{0};
   std::atomic<bool> stopped{false};

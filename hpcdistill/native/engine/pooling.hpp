@@ -66,8 +66,8 @@ struct PoolTargets {
   // The adjoint of `add`: the whole row, zero where nothing was taken.
   template <class V>
   void spread(const V* store, V* row, int columns) const {
-    const bool all = both ? n == 1 && 2 * targets[0].count == columns
-                          : n == 2 && targets[0].count + targets[1].count == columns;
+    const bool all =
+        both ? n == 1 && 2 * targets[0].count == columns : n == 2 && targets[0].count + targets[1].count == columns;
     if (!all)
       for (int x = 0; x < columns; ++x) row[x] = V{};
     for (int i = 0; i < n; ++i) {

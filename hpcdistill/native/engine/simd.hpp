@@ -15,7 +15,7 @@
 
 namespace hpcdistill::HPCD_TARGET {
 
-#if defined(__AVX512F__) && !defined(HPCD_256)
+#if defined(__AVX512F__)
 constexpr std::size_t kVectorBytes = 64;
 #elif defined(__AVX2__)
 constexpr std::size_t kVectorBytes = 32;
@@ -54,7 +54,7 @@ HPCD_INLINE Vec<T> broadcast(T x) {
 
 // a·b + c and c − a·b. Fused where the instruction set can; never left to the compiler's choice, because two
 // instances of one template must round alike.
-#if defined(__AVX512F__) && !defined(HPCD_256)
+#if defined(__AVX512F__)
 HPCD_INLINE FloatVector multiply_add(FloatVector a, FloatVector b, FloatVector c) { return _mm512_fmadd_ps(a, b, c); }
 HPCD_INLINE DoubleVector multiply_add(DoubleVector a, DoubleVector b, DoubleVector c) {
   return _mm512_fmadd_pd(a, b, c);

@@ -15,7 +15,7 @@ class Worker {
   // Images are given as pointers to their pixels (y, x, channel) and to their norms at every ReLU. Fewer than `lanes`
   // are allowed: what the other lanes then hold is not to be used.
   virtual void set_second(const T* const* pixels, const T* const* norms, int count) = 0;
-  virtual void set_first(const T* pixels, const T* norms) = 0;                            // one for all lanes
+  virtual void set_first(const T* pixels, const T* norms) = 0;                           // one for all lanes
   virtual void set_first(const T* const* pixels, const T* const* norms, int count) = 0;  // one per lane
 
   // out[lane] = K(first, second), for the kind of first image that was set last.
