@@ -2,7 +2,10 @@
 # Run the kernel engine's native tests under AddressSanitizer with UndefinedBehaviorSanitizer, and under ThreadSanitizer;
 # compile it for AArch64 (NEON) where a cross compiler is installed, and run that where qemu is.
 #
-# usage: bash tests/sanitize.sh [address|thread|neon …]        (default: all; about 3 minutes on 2 cores)
+# Also check that code for one instruction set stays in its own namespace: a function shared with the rest of the program
+# could be the copy that an older CPU cannot run.
+#
+# usage: bash tests/sanitize.sh [address|thread|apart|neon …]        (default: all; about 2 minutes on 2 cores)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("${@:-all}")
@@ -45,6 +48,17 @@ if wants thread; then
   compile "${CXX:-g++}" "$build/thread" "$all_workers" -fsanitize=thread
   # It needs a fixed layout of memory, which some kernels' randomisation does not leave it.
   setarch "$(uname -m)" -R "$build/thread"
+fi
+if wants apart && [ "$(uname -m)" = x86_64 ]; then
+  echo "== instruction sets apart"
+  for name in avx2 avx512; do
+    declare -n flags=$name
+    "${CXX:-g++}" "${common[@]}" "${flags[@]}" -c "$engine/worker_$name.cpp" -o "$build/$name.o"
+    if nm -C "$build/$name.o" | grep -E ' [TWu] ' | grep -v " hpcdistill::$name::"; then
+      echo "these functions of worker_$name.cpp are visible to code for other CPUs" >&2
+      exit 1
+    fi
+  done
 fi
 if wants neon; then
   echo "== AArch64"

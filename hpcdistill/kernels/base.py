@@ -103,7 +103,7 @@ class KernelBackend(Protocol):
 
 
 def check_images(images: ArrayLike, image_shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
-    """Return `images` as a C-contiguous array of `dtype`, without a copy where it is one.
+    """Return `images` as an aligned C-contiguous array of `dtype`, without a copy where it is one.
 
     Args:
         images: (n, *image_shape), any float dtype.
@@ -122,7 +122,7 @@ def check_images(images: ArrayLike, image_shape: tuple[int, int, int], dtype: np
     if array.shape[1:] != tuple(image_shape) or array.ndim != 4:
         raise ValueError(f"Images must be (n, {', '.join(map(str, image_shape))}), not {array.shape}.")
     with np.errstate(over="ignore"):
-        array = np.ascontiguousarray(array, dtype)
+        array = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         bad = next(i for i, image in enumerate(array) if not np.isfinite(image).all())
         raise InputError(

@@ -90,7 +90,7 @@ class NativeBackend:
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective."""
         check_pair(h1, h2)
-        cotangent = np.ascontiguousarray(check_cotangent(cotangent, h1, h2))
+        cotangent = np.require(check_cotangent(cotangent, h1, h2), requirements=["C_CONTIGUOUS", "ALIGNED"])
         gradient = np.empty(h1.images.shape, self.dtype)
         self._engine.block_vjp(*_arrays(h1), *_arrays(h2), cotangent, gradient, self.threads)
         return gradient
