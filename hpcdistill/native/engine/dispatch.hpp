@@ -44,6 +44,18 @@ struct RunUnit {
   }
 };
 
+template <class T, class First, Pass P>
+struct RunPooled {
+  const UnitRow<T, First>& row;
+  const PooledRows<T>& out;
+  bool even;
+  template <bool Box, bool Relu, Tangent M>
+  void run() const {
+    even ? pooled_row<T, First, Box, Relu, M, P, true>(row, out)
+         : pooled_row<T, First, Box, Relu, M, P, false>(row, out);
+  }
+};
+
 template <class T, class First>
 struct RunTurning {
   const UnitRow<T, First>& row;
@@ -51,6 +63,19 @@ struct RunTurning {
   template <bool Box, bool Relu, Tangent M>
   void run() const {
     turning_row<T, First, Box, Relu, M>(row, back);
+  }
+};
+
+template <class T, class First>
+struct RunPooledTurning {
+  const UnitRow<T, First>& row;
+  const AdjointRow<T>& back;
+  const PooledRows<T>& in;
+  bool even;
+  template <bool Box, bool Relu, Tangent M>
+  void run() const {
+    even ? pooled_turning_row<T, First, Box, Relu, M, true>(row, back, in)
+         : pooled_turning_row<T, First, Box, Relu, M, false>(row, back, in);
   }
 };
 

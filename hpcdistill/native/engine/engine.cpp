@@ -16,8 +16,8 @@ namespace hpcdistill {
 namespace {
 
 constexpr std::size_t kHugePage = 2u << 20;
-constexpr std::size_t kRowsPerTask = 8;           // first images per group of lanes in a task of a block
-constexpr std::size_t kGroupsPerSlice = 4;        // groups of lanes whose gradients a task adds up
+constexpr std::size_t kRowsPerTask = 8;          // first images per group of lanes in a task of a block
+constexpr std::size_t kGroupsPerSlice = 4;       // groups of lanes whose gradients a task adds up
 constexpr std::size_t kPartialBytes = 8u << 20;  // gradients of slices kept at once
 constexpr int kMaxLanes = 64;
 

@@ -230,10 +230,8 @@ class Pairs {
     return row;
   }
 
-  template <Sweep S, class First>
-  static void run_unit(const Unit& unit, const UnitRow<T, First>& row) {
-    constexpr Pass pass = goes_back(S) ? Pass::taped : S == Sweep::variance ? Pass::diagonal : Pass::plain;
-    with_unit(unit, RunUnit<T, First, pass>{row});
+  static constexpr Pass pass_of(Sweep sweep) {
+    return goes_back(sweep) ? Pass::taped : sweep == Sweep::variance ? Pass::diagonal : Pass::plain;
   }
 
   template <class First, Sweep S>
@@ -241,7 +239,7 @@ class Pairs {
     UnitRow<T, First> row = unit_input(first, plane, u, y);
     row.s_out = rings(plane, u + 1).s.row(y), row.t_out = rings(plane, u + 1).t.row(y);
     row.tape = rings(plane, u).tape.row(y);
-    run_unit<S>(plane.units[u], row);
+    with_unit(plane.units[u], RunUnit<T, First, pass_of(S)>{row});
   }
 
   // The row of what leaves a level without units is what entered it.
@@ -254,23 +252,29 @@ class Pairs {
   template <class First, Sweep S>
   void leave(const FirstImage<T, First>& first, const Current& plane, int y) {
     const int next = plane.index + 1, n = plane.level.n_units;
-    const bool pooled = plane.level.emit == Emit::pool;
-    const auto targets = pooled ? PoolTargets(levels_[next], starts_[next], plane, y) : PoolTargets(plane);
-    if (pooled && targets.n == 0 && S != Sweep::variance) return;
+    if (plane.level.emit == Emit::pool) return leave_pooled<First, S>(first, plane, y);
     if (n) {
       UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
       row.s_out = s_last_, row.t_out = t_last_;
-      run_unit<S>(plane.units[n - 1], row);
+      with_unit(plane.units[n - 1], RunUnit<T, First, pass_of(S)>{row});
     }
-    const Vec<T>* s = n ? s_last_ : unchanged_row(plane, y, false);
-    const Vec<T>* t = !plane.tangent_out ? nullptr : n ? t_last_ : unchanged_row(plane, y, true);
-    if (pooled) {
-      targets.add(s, s_store_[next]);
-      if (t) targets.add(t, t_store_[next]);
-    } else if (plane.level.emit == Emit::sum) {
-      sum_row(plane.columns, s, s_store_[next]);
-      if (t) sum_row(plane.columns, t, t_store_[next]);
+    if (plane.level.emit != Emit::sum) return;
+    sum_row(plane.columns, n ? s_last_ : unchanged_row(plane, y, false), s_store_[next]);
+    if (plane.tangent_out) sum_row(plane.columns, n ? t_last_ : unchanged_row(plane, y, true), t_store_[next]);
+  }
+
+  template <class First, Sweep S>
+  void leave_pooled(const FirstImage<T, First>& first, const Current& plane, int y) {
+    const int next = plane.index + 1, n = plane.level.n_units;
+    const PoolTargets targets(levels_[next], starts_[next], plane, y);
+    if (targets.n == 0 && S != Sweep::variance) return;
+    if (n) {
+      const UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
+      const PooledRows<T> out = targets.template rows<T>(s_store_[next], t_store_[next]);
+      return with_unit(plane.units[n - 1], RunPooled<T, First, pass_of(S)>{row, out, targets.both});
     }
+    targets.add(unchanged_row(plane, y, false), s_store_[next]);
+    if (plane.tangent_out) targets.add(unchanged_row(plane, y, true), t_store_[next]);
   }
 
   static void sum_row(int columns, const Vec<T>* in, Vec<T>* out) {
@@ -282,34 +286,40 @@ class Pairs {
     for (int x = 0; x < columns; ++x) out[x] = value;
   }
 
-  // Gradients with respect to the row that left, into s_last_ and t_last_; false if they are all zero.
-  bool take_back(const Current& plane, int y) {
+  // Gradients with respect to the row that left, into s_last_ and t_last_.
+  void take_back(const Current& plane, int y) {
     const int next = plane.index + 1;
     const bool tangent = plane.tangent_out;
     if (plane.level.emit == Emit::pool) {
       const PoolTargets targets(levels_[next], starts_[next], plane, y);
       targets.spread(s_store_[next], s_last_, plane.columns);
       if (tangent) targets.spread(t_store_[next], t_last_, plane.columns);
-      return targets.n > 0;
+      return;
     }
     const bool sum = plane.level.emit == Emit::sum, result = plane.level.emit == Emit::result;
     fill_row(plane.columns, sum ? *s_store_[next] : result && !tangent_ ? cotangent_ : Vec<T>{}, s_last_);
     if (tangent) fill_row(plane.columns, sum ? *t_store_[next] : result ? cotangent_ : Vec<T>{}, t_last_);
-    return true;
   }
 
   // Row y through the last unit, and its gradients back to what that unit's window sums.
   template <class First, Sweep S>
   void turn(const FirstImage<T, First>& first, const Current& plane, int y) {
-    const int n = plane.level.n_units;
-    const bool any = take_back(plane, y);
-    if (n == 0) return;
+    const int next = plane.index + 1, n = plane.level.n_units;
+    if (n == 0) return take_back(plane, y);
     const Unit& unit = plane.units[n - 1];
     AdjointRow<T> back = adjoint_output(plane, n - 1, y);
-    if (!any) {
-      fill_row(plane.columns + 1, Vec<T>{}, back.s_out);
-      fill_row(plane.columns + 1, Vec<T>{}, back.t_out);
+    if (plane.level.emit == Emit::pool) {
+      const PoolTargets targets(levels_[next], starts_[next], plane, y);
+      const PooledRows<T> in = targets.template rows<T>(s_store_[next], t_store_[next]);
+      const UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
+      if (targets.n == 0) {
+        fill_row(plane.columns + 1, Vec<T>{}, back.s_out);
+        fill_row(plane.columns + 1, Vec<T>{}, back.t_out);
+      } else {
+        with_unit(unit, RunPooledTurning<T, First>{row, back, in, targets.both});
+      }
     } else {
+      take_back(plane, y);
       back.s.middle = s_last_, back.t.middle = t_last_;
       with_unit(unit, RunTurning<T, First>{unit_input(first, plane, n - 1, y), back});
     }

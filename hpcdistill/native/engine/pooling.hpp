@@ -2,7 +2,7 @@
 #pragma once
 
 #include "plan.hpp"
-#include "simd.hpp"
+#include "rows.hpp"
 
 namespace hpcdistill::HPCD_TARGET {
 
@@ -37,9 +37,7 @@ struct PoolTargets {
   int n = 0;
   bool both;  // the column after each goes there too
 
-  explicit PoolTargets(const Plane& plane) : both((plane.dx & 1) == 0) {}  // nowhere
-
-  PoolTargets(const Level& next, const std::size_t* starts, const Plane& plane, int y) : PoolTargets(plane) {
+  PoolTargets(const Level& next, const std::size_t* starts, const Plane& plane, int y) : both((plane.dx & 1) == 0) {
     const int py = plane.y0 + y, row_p = py >> 1, row_q = (py + plane.dy) >> 1, dy = row_q - row_p;
     if (row_p >= next.height || row_q >= next.height || dy > next.radius_y || -dy > next.radius_y) return;
     for (int parity = 0; parity <= (both ? 0 : 1); ++parity) {
@@ -61,6 +59,19 @@ struct PoolTargets {
       else
         for (int x = 0; x < targets[i].count; ++x) out[x] += in[2 * x];
     }
+  }
+
+  // The same places as a unit's row reads or writes them.
+  template <class T>
+  PooledRows<T> rows(Vec<T>* s_store, Vec<T>* t_store) const {
+    PooledRows<T> rows{};
+    for (int i = 0; i < n; ++i) {
+      const Target& target = targets[i];
+      rows.s[target.first] = s_store + target.start;
+      rows.t[target.first] = t_store ? t_store + target.start : nullptr;
+      rows.count[target.first] = target.count;
+    }
+    return rows;
   }
 
   // The adjoint of `add`: the whole row, zero where nothing was taken.

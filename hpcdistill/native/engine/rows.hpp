@@ -123,31 +123,77 @@ HPCD_INLINE Rectified<T> rectify(const UnitRow<T, First>& row, int x, Covariance
   return r;
 }
 
+// What comes out of a unit at column x, from what its linear part made.
+template <class T, class First, bool Relu, Tangent M, Pass P>
+HPCD_INLINE Covariance<T> leave_unit(const UnitRow<T, First>& row, int x, Covariance<T> value) {
+  if constexpr (Relu && P == Pass::diagonal) {
+    const Vec<T> s = value.s > Vec<T>{} ? value.s : Vec<T>{}, norm = square_root(s);
+    row.norm2[x] = norm;
+    row.inverse2[x] = norm > Vec<T>{} ? broadcast<T>(1) / norm : Vec<T>{};
+    value.s = s * broadcast<T>(0.5);
+  } else if constexpr (Relu) {
+    const Rectified<T> r = rectify<T, First, M, P == Pass::taped>(row, x, value);
+    if constexpr (P == Pass::taped) {
+      row.tape.s[x] = value.s;
+      row.tape.f0[x] = r.f0;
+      row.tape.root[x] = r.root;
+      if constexpr (M != Tangent::none) row.tape.slope[x] = r.slope;
+    }
+    value = r.out;
+  }
+  return value;
+}
+
 template <class T, class First, bool Box, bool Relu, Tangent M, Pass P>
 void unit_row(const UnitRow<T, First>& row) {
   Linear<T, Box, M> linear(row);
   for (int x = 0; x < row.columns; ++x) {
-    Covariance<T> value = linear.at(x);
-    if constexpr (Relu && P == Pass::diagonal) {
-      const Vec<T> s = value.s > Vec<T>{} ? value.s : Vec<T>{}, norm = square_root(s);
-      row.norm2[x] = norm;
-      row.inverse2[x] = norm > Vec<T>{} ? broadcast<T>(1) / norm : Vec<T>{};
-      value.s = s * broadcast<T>(0.5);
-    } else if constexpr (Relu) {
-      const Rectified<T> r = rectify<T, First, M, P == Pass::taped>(row, x, value);
-      if constexpr (P == Pass::taped) {
-        row.tape.s[x] = value.s;
-        row.tape.f0[x] = r.f0;
-        row.tape.root[x] = r.root;
-        if constexpr (M != Tangent::none) row.tape.slope[x] = r.slope;
-      }
-      value = r.out;
-    }
+    const Covariance<T> value = leave_unit<T, First, Relu, M, P>(row, x, linear.at(x));
     row.s_out[x] = value.s;
     if constexpr (M != Tangent::none) row.t_out[x] = value.t;
   }
   row.s_out[row.columns] = Vec<T>{};
   if constexpr (M != Tangent::none) row.t_out[row.columns] = Vec<T>{};
+}
+
+// Rows of pooled planes that the columns of a plane's row go to, two to one. An even offset has one: columns 2k and
+// 2k + 1 go to column k of [0]. An odd one has two: column 2k goes to [0], 2k + 1 to [1]. What is beyond `count`, and
+// all of a row that is not wanted (count 0), is dropped.
+template <class T>
+struct PooledRows {
+  Vec<T>*s[2], *t[2];
+  int count[2];
+};
+
+// A level's last unit, its row added to the pooled planes.
+template <class T, class First, bool Box, bool Relu, Tangent M, Pass P, bool Even>
+void pooled_row(const UnitRow<T, First>& row, const PooledRows<T>& out) {
+  Linear<T, Box, M> linear(row);
+  const auto at = [&](int x) { return leave_unit<T, First, Relu, M, P>(row, x, linear.at(x)); };
+  const auto add = [&](int i, int k, const Covariance<T>& value) {
+    out.s[i][k] += value.s;
+    if constexpr (M != Tangent::none) out.t[i][k] += value.t;
+  };
+  for (int k = 0; 2 * k < row.columns; ++k) {
+    const int x = 2 * k;
+    const bool second = x + 1 < row.columns;
+    if constexpr (Even) {
+      Covariance<T> sum = at(x);
+      if (second) {
+        const Covariance<T> other = at(x + 1);
+        sum.s += other.s;
+        sum.t += other.t;
+      }
+      if (k < out.count[0]) add(0, k, sum);
+    } else {
+      for (int i = 0; i < 1 + second; ++i) {
+        if (k < out.count[i])
+          add(i, k, at(x + i));
+        else
+          linear.at(x + i);
+      }
+    }
+  }
 }
 
 // Gradients with respect to what comes out of a unit, one column of them turned into those of its window's sums (before
@@ -206,22 +252,46 @@ void unit_adjoint_row(const AdjointRow<T>& row) {
   row.template put<M>(row.columns, Covariance<T>{});
 }
 
-// A level's last unit, forward and back in one go.
+// A level's last unit, forward and back in one go; gradients with respect to what leaves it are in back.s, back.t.
+template <class T, class First, bool Box, bool Relu, Tangent M>
+HPCD_INLINE void turn_column(const UnitRow<T, First>& row, const AdjointRow<T>& back, int x, Covariance<T> value,
+                             Covariance<T> g) {
+  if constexpr (Relu) {
+    const Rectified<T> r = rectify<T, First, M, true>(row, x, value);
+    g = unit_adjoint<T, Box, Relu, M>(g, value.s, r.f0, r.root, r.slope, back.log_norm + x);
+  } else {
+    g = unit_adjoint<T, Box, Relu, M>(g, Vec<T>{}, Vec<T>{}, Vec<T>{}, Vec<T>{}, nullptr);
+  }
+  back.template put<M>(x, g);
+}
+
 template <class T, class First, bool Box, bool Relu, Tangent M>
 void turning_row(const UnitRow<T, First>& row, const AdjointRow<T>& back) {
   Linear<T, Box, M> linear(row);
   for (int x = 0; x < row.columns; ++x) {
     Covariance<T> g{back.s.middle[x], Vec<T>{}};
     if constexpr (M != Tangent::none) g.t = back.t.middle[x];
-    if constexpr (Relu) {
-      const Covariance<T> value = linear.at(x);
-      const Rectified<T> r = rectify<T, First, M, true>(row, x, value);
-      g = unit_adjoint<T, Box, Relu, M>(g, value.s, r.f0, r.root, r.slope, back.log_norm + x);
-    } else {
-      g = unit_adjoint<T, Box, Relu, M>(g, Vec<T>{}, Vec<T>{}, Vec<T>{}, Vec<T>{}, nullptr);
-    }
-    back.template put<M>(x, g);
+    turn_column<T, First, Box, Relu, M>(row, back, x, linear.at(x), g);
   }
+  back.template put<M>(row.columns, Covariance<T>{});
+}
+
+// The same where the gradients are those of pooled planes.
+template <class T, class First, bool Box, bool Relu, Tangent M, bool Even>
+void pooled_turning_row(const UnitRow<T, First>& row, const AdjointRow<T>& back, const PooledRows<T>& in) {
+  Linear<T, Box, M> linear(row);
+  for (int k = 0; 2 * k < row.columns; ++k)
+    for (int i = 0; i < 2 && 2 * k + i < row.columns; ++i) {
+      const int from = Even ? 0 : i, x = 2 * k + i;
+      const Covariance<T> value = linear.at(x);
+      if (k < in.count[from]) {
+        Covariance<T> g{in.s[from][k], Vec<T>{}};
+        if constexpr (M != Tangent::none) g.t = in.t[from][k];
+        turn_column<T, First, Box, Relu, M>(row, back, x, value, g);
+      } else {
+        back.template put<M>(x, Covariance<T>{});
+      }
+    }
   back.template put<M>(row.columns, Covariance<T>{});
 }
 
