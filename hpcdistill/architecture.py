@@ -112,5 +112,5 @@ def _has_relu_without_weights(words: tuple[str, ...]) -> bool:
     for word in words:
         if word == "relu" and not weighted:
             return True
-        weighted = word != "relu" and (weighted or word in ("conv", "dense"))
+        weighted = word not in ("relu", "flatten") and (weighted or word in ("conv", "dense"))
     return False

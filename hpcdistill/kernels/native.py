@@ -15,7 +15,7 @@ conserved between poolings, so that the covariances of one offset are a small im
 offset 0 alone, so that only small offsets matter before it; pairs of images share everything but the data, so that
 SIMD lanes hold pairs.
 
-Where it breaks: at c = ±1 the factor 1/√(1−c²) is infinite. It counts as 0 where 1−c² < 1e-12 (float64) or 1e-5
+Where it breaks: at c = ±1 the factor 1/√(1−c²) is infinite. It counts as 0 where 1−c² < 1e-12 (float64) or 1e-6
 (float32), which is the symmetric derivative. 1−|c| < 2⁻⁵⁰ (float64) or 2⁻²¹ (float32) counts as 0, so that equal
 patches are exactly that, whichever images they come from. Where V = 0, θ = π/2, as in neural-tangents.
 """
@@ -44,9 +44,10 @@ _MAX_LEVELS, _MAX_UNITS = 16, 64
 class NativeBackend:
     """Kernels of any list of conv, relu, pool, flatten or gap, dense; NTK and NNGP; float32 and float64.
 
-    Every entry depends on its two images alone: not on the block it is computed in nor on the number of threads, to
-    the last bit (among CPUs of one instruction set). `threads` follows OMP_NUM_THREADS; threads share the work by
-    small tiles and hold at most `BYTES_PER_THREAD` of temporary memory each.
+    An entry K(x1, x2) depends on these two images alone, to the last bit among CPUs of one instruction set: not on the
+    block nor on the number of threads. (K(x2, x1) adds up in another order; a block of one set with itself computes
+    one of the two.) `threads` follows OMP_NUM_THREADS; threads share the work by small tiles and hold at most
+    `BYTES_PER_THREAD` of temporary memory each.
 
     Attributes:
         target: instruction set in use, "avx512", "avx2" or "baseline" (SSE2 on x86-64, NEON on AArch64). The widest
@@ -82,18 +83,27 @@ class NativeBackend:
 
     def block(self, h1: Handle, h2: Handle) -> np.ndarray:
         """Return `K(x1_i, x2_j)`, (len(h1), len(h2)); see `KernelBackend.block`. Not collective."""
-        check_pair(h1, h2)
+        self._check(h1, h2)
         result = np.empty((len(h1), len(h2)), self.dtype)
         self._engine.block(*_arrays(h1), *_arrays(h2), h1.is_same_rows(h2), result, self.threads)
         return result
 
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective."""
-        check_pair(h1, h2)
+        self._check(h1, h2)
         cotangent = np.require(check_cotangent(cotangent, h1, h2), requirements=["C_CONTIGUOUS", "ALIGNED"])
         gradient = np.empty(h1.images.shape, self.dtype)
         self._engine.block_vjp(*_arrays(h1), *_arrays(h2), cotangent, gradient, self.threads)
         return gradient
+
+    def _check(self, h1: Handle, h2: Handle) -> None:
+        """Raise `ValueError` unless both handles are of one shape and hold what this backend's `prepare` computes."""
+        check_pair(h1, h2)
+        n_norms = self._engine.n_norms
+        for handle in (h1, h2):
+            shapes = [array.shape[1:] for array in handle.per_image]
+            if handle.images.dtype != self.dtype or shapes != [(n_norms,)]:
+                raise ValueError("A handle was prepared by another backend, or by one of another type or network.")
 
 
 def supported_targets() -> tuple[str, ...]:
@@ -156,7 +166,8 @@ def _check_overflow(images: np.ndarray, norms: np.ndarray) -> None:
         with np.errstate(over="ignore"):
             square = np.square(images[i]).sum()
         if not (np.isfinite(norms[i]).all() and np.isfinite(square)):
+            wider = "use kernel.precision=float64, or " if images.dtype == np.float32 else ""
             raise InputError(
                 f"Image {i} of {len(images)} has pixels up to {np.abs(images[i]).max():.3g}, whose kernel exceeds "
-                f"{images.dtype}: use kernel.precision=float64, or scale the images to pixels around 1."
+                f"{images.dtype}: {wider}scale the images to pixels around 1."
             )

@@ -90,7 +90,10 @@ def test_images_too_small_say_how_many_poolings_fit(name, height, width, allowed
         parse_architecture(name).check_image_size(height, width)
 
 
-@pytest.mark.parametrize("text", ["flatten relu dense", "relu conv flatten dense", "conv relu relu flatten dense"])
+@pytest.mark.parametrize(
+    "text",
+    ["flatten relu dense", "relu conv flatten dense", "conv relu relu flatten dense", "conv flatten relu dense"],
+)
 def test_a_relu_without_weights_before_it_is_refused(text):
     with pytest.raises(ConfigError, match="each relu needs a conv or dense"):
         parse_architecture(text)

@@ -21,8 +21,9 @@ struct Limits;
 template <>
 struct Limits<float> {
   static constexpr float coincident = 0x1p-21f;
-  // √(1−c²)/2π below which the factor 1/√(1−c²) of the derivatives counts as zero: 1 − c² < 1e-5.
-  static constexpr float singular = float(kOneOverTwoPi * 3.16227766016837933e-3);
+  // √(1−c²)/2π below which the factor 1/√(1−c²) of the derivatives counts as zero: 1 − c² < 1e-6, which is where
+  // `coincident` ends.
+  static constexpr float singular = float(kOneOverTwoPi * 1e-3);
 };
 template <>
 struct Limits<double> {
