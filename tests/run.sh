@@ -2,7 +2,7 @@
 # Set up what is missing and run all checks: lint, types, tests on one process, the kernel engine under sanitizers, tests
 # on 1 to 4 MPI ranks, and end to end.
 #
-# usage: bash tests/run.sh [lint|unit|sanitize|mpi|system …]        (default: all of them; about 10 minutes on 2 cores)
+# usage: bash tests/run.sh [lint|unit|sanitize|mpi|system …]        (default: all of them; about 12 minutes on 2 cores)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash jobs/setup.sh --tests
