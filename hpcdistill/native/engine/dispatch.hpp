@@ -10,29 +10,21 @@ inline Tangent tangent_of(const Unit& unit) {
   return !unit.tangent_out ? Tangent::none : unit.tangent_in ? Tangent::carried : Tangent::born;
 }
 
-// Call f.template operator()<Box, Relu, M>() for the unit's Box, Relu, M. T is not born without a box filter.
+// Call f.template run<Box, Relu, M>() for the unit's Box, Relu, M. T is not born without a box filter.
+template <bool Box, bool Relu, class F>
+HPCD_INLINE void with_tangent(Tangent m, const F& f) {
+  if (m == Tangent::none) return f.template run<Box, Relu, Tangent::none>();
+  if constexpr (Box)
+    if (m == Tangent::born) return f.template run<Box, Relu, Tangent::born>();
+  f.template run<Box, Relu, Tangent::carried>();
+}
 template <class F>
 HPCD_INLINE void with_unit(const Unit& unit, const F& f) {
   const Tangent m = tangent_of(unit);
-  if (!unit.box)
-    return m == Tangent::none ? f.template run<false, true, Tangent::none>()
-                              : f.template run<false, true, Tangent::carried>();
-  if (unit.relu) switch (m) {
-      case Tangent::none:
-        return f.template run<true, true, Tangent::none>();
-      case Tangent::born:
-        return f.template run<true, true, Tangent::born>();
-      case Tangent::carried:
-        return f.template run<true, true, Tangent::carried>();
-    }
-  switch (m) {
-    case Tangent::none:
-      return f.template run<true, false, Tangent::none>();
-    case Tangent::born:
-      return f.template run<true, false, Tangent::born>();
-    case Tangent::carried:
-      return f.template run<true, false, Tangent::carried>();
-  }
+  if (unit.box)
+    unit.relu ? with_tangent<true, true>(m, f) : with_tangent<true, false>(m, f);
+  else
+    unit.relu ? with_tangent<false, true>(m, f) : with_tangent<false, false>(m, f);
 }
 
 template <class T, class First, Pass P>

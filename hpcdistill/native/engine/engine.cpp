@@ -53,6 +53,17 @@ class OwnedWorker {
   std::unique_ptr<Worker<T>> worker_;
 };
 
+// Run task(worker, i) for i = 0 … n_tasks − 1, each thread with a worker of its own.
+template <class T, class Task>
+bool run_tasks(const Plans& plans, const WorkerKind<T>& kind, std::size_t n_tasks, int threads, const Task& task,
+               const std::function<bool()>& poll) {
+  const auto make_body = [&] {
+    auto worker = std::make_shared<OwnedWorker<T>>(plans, kind);
+    return [&task, worker](std::size_t i) { task(**worker, i); };
+  };
+  return parallel_for(n_tasks, threads, make_body, poll);
+}
+
 // Pointers to some rows of an array, as workers take them.
 template <class T>
 struct Rows {
@@ -86,20 +97,15 @@ bool Engine<T>::norms(const T* pixels, std::size_t count, T* out, int threads,
                       const std::function<bool()>& poll) const {
   if (n_norms() == 0) return true;
   const std::size_t lanes = kind_.lanes;
-  return parallel_for(
-      ceil_div(count, lanes), threads,
-      [&] {
-        auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
-        return [&, worker](std::size_t task) {
-          const std::size_t start = task * lanes;
-          const int n = int(std::min(lanes, count - start));
-          const auto index = [&](int i) { return start + i; };
-          const Rows<const T> images(pixels, n_pixels(), n, index);
-          const Rows<T> results(out, n_norms(), n, index);
-          (**worker).norms(images.at, results.at, n);
-        };
-      },
-      poll);
+  const auto group_task = [&](Worker<T>& worker, std::size_t group) {
+    const std::size_t start = group * lanes;
+    const int n = int(std::min(lanes, count - start));
+    const auto index = [&](int i) { return start + i; };
+    const Rows<const T> images(pixels, n_pixels(), n, index);
+    const Rows<T> results(out, n_norms(), n, index);
+    worker.norms(images.at, results.at, n);
+  };
+  return run_tasks(plans_, kind_, ceil_div(count, lanes), threads, group_task, poll);
 }
 
 template <class T>
@@ -151,16 +157,10 @@ bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same
       if (same) out[j * n2 + i] = values[k];
     }
   };
-  return parallel_for(
-      tiles.size() + ceil_div(pairs.size(), lanes), threads,
-      [&] {
-        auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
-        return [&, worker](std::size_t task) {
-          if (task < tiles.size()) return tile_task(**worker, tiles[task]);
-          pair_task(**worker, (task - tiles.size()) * lanes);
-        };
-      },
-      poll);
+  const auto task = [&](Worker<T>& worker, std::size_t i) {
+    i < tiles.size() ? tile_task(worker, tiles[i]) : pair_task(worker, (i - tiles.size()) * lanes);
+  };
+  return run_tasks(plans_, kind_, tiles.size() + ceil_div(pairs.size(), lanes), threads, task, poll);
 }
 
 template <class T>
@@ -179,8 +179,8 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
   std::vector<T> partial(rows_at_once * slices * length);
   for (std::size_t top = 0; top < n1; top += rows_at_once) {
     const std::size_t n_rows = std::min(rows_at_once, n1 - top);
-    const auto slice_task = [&](Worker<T>& worker, std::size_t row, std::size_t slice) {
-      const std::size_t i = top + row;
+    const auto slice_task = [&](Worker<T>& worker, std::size_t task) {
+      const std::size_t slice = task % slices, i = top + task / slices;
       worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
       worker.start_gradient();
       for (std::size_t group = slice * kGroupsPerSlice; group < std::min(groups, (slice + 1) * kGroupsPerSlice);
@@ -193,17 +193,10 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
         std::copy_n(cotangent + i * n2 + group * lanes, n, weights);
         worker.add_gradient(weights);
       }
-      T* result = partial.data() + (row * slices + slice) * length;
+      T* result = partial.data() + task * length;
       worker.finish_gradient(result, result + n_pixels());
     };
-    const bool done = parallel_for(
-        n_rows * slices, threads,
-        [&] {
-          auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
-          return [&, worker](std::size_t task) { slice_task(**worker, task / slices, task % slices); };
-        },
-        poll);
-    if (!done) return false;
+    if (!run_tasks(plans_, kind_, n_rows * slices, threads, slice_task, poll)) return false;
     for (std::size_t row = 0; row < n_rows; ++row)
       for (std::size_t k = 0; k < length; ++k) {
         double sum = 0;
@@ -215,21 +208,16 @@ bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const
       }
   }
   if (n_norms() == 0) return true;
-  return parallel_for(
-      ceil_div(n1, lanes), threads,
-      [&] {
-        auto worker = std::make_shared<OwnedWorker<T>>(plans_, kind_);
-        return [&, worker](std::size_t task) {
-          const std::size_t start = task * lanes;
-          const int n = int(std::min(lanes, n1 - start));
-          const auto index = [&](int i) { return start + i; };
-          const Rows<const T> pixels(first.pixels, n_pixels(), n, index);
-          const Rows<const T> gradients(norms_gradient.data(), n_norms(), n, index);
-          const Rows<T> results(out, n_pixels(), n, index);
-          (**worker).add_norms_gradient(pixels.at, gradients.at, results.at, n);
-        };
-      },
-      poll);
+  const auto group_task = [&](Worker<T>& worker, std::size_t group) {
+    const std::size_t start = group * lanes;
+    const int n = int(std::min(lanes, n1 - start));
+    const auto index = [&](int i) { return start + i; };
+    const Rows<const T> pixels(first.pixels, n_pixels(), n, index);
+    const Rows<const T> gradients(norms_gradient.data(), n_norms(), n, index);
+    const Rows<T> results(out, n_pixels(), n, index);
+    worker.add_norms_gradient(pixels.at, gradients.at, results.at, n);
+  };
+  return run_tasks(plans_, kind_, ceil_div(n1, lanes), threads, group_task, poll);
 }
 
 template class Engine<float>;

@@ -30,6 +30,7 @@ class Pairs {
         channels_(plan.channels),
         tangent_(plan.tangent) {
     Arena<T> arena(memory);
+    take_rows(arena, plan);  // first, so that plans which take turns in one memory share the row of zeros
     for (int i = 0; i < n_levels_; ++i) {
       starts_[i] = plan.stores[i].start.data();
       store_size_[i] = plan.stores[i].size;
@@ -41,7 +42,6 @@ class Pairs {
       *image = {arena.take(n_pixels), arena.take(plan.norms), arena.take(plan.norms)};
     pixel_gradient = arena.take(n_pixels);
     norm_gradient = arena.take(plan.norms);
-    take_rows(arena, plan);
     bytes_ = arena.used();
   }
 
@@ -159,7 +159,7 @@ class Pairs {
       const std::size_t start = i ? store_row(level, pairs.starts_[i], *this, 0) : 0;
       s_store = pairs.s_store_[i] + start;
       t_store = pairs.t_store_[i] ? pairs.t_store_[i] + start : nullptr;
-      tangent_out = level.n_units ? units[level.n_units - 1].tangent_out : level.tangent_in;
+      tangent_out = units[level.n_units - 1].tangent_out;
     }
     bool has(int y) const { return y >= 0 && y < this->rows; }
     std::size_t row(int y) const { return std::size_t(y) * level.width; }
@@ -189,7 +189,7 @@ class Pairs {
   // First level: covariance of the pixels, not yet divided by the number of channels.
   template <class First>
   void enter(const FirstImage<T, First>& first, const Current& plane, int y) {
-    Vec<T>* out = plane.level.n_units ? rings(plane, 0).s.row(y) : s_last_;
+    Vec<T>* out = rings(plane, 0).s.row(y);
     const auto* a = first.pixels + (plane.p + plane.row(y)) * channels_;
     const auto* b = second_.pixels + (plane.q + plane.row(y)) * channels_;
     switch (channels_) {
@@ -242,39 +242,23 @@ class Pairs {
     with_unit(plane.units[u], RunUnit<T, First, pass_of(S)>{row});
   }
 
-  // The row of what leaves a level without units is what entered it.
-  const Vec<T>* unchanged_row(const Current& plane, int y, bool tangent) const {
-    if (plane.index == 0) return s_last_;
-    return (tangent ? plane.t_store : plane.s_store) + std::size_t(y) * (plane.columns + 1);
-  }
-
   // Row y through the last unit and out of the level, to where the next one wants it.
   template <class First, Sweep S>
   void leave(const FirstImage<T, First>& first, const Current& plane, int y) {
-    const int next = plane.index + 1, n = plane.level.n_units;
-    if (plane.level.emit == Emit::pool) return leave_pooled<First, S>(first, plane, y);
-    if (n) {
-      UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
-      row.s_out = s_last_, row.t_out = t_last_;
-      with_unit(plane.units[n - 1], RunUnit<T, First, pass_of(S)>{row});
-    }
-    if (plane.level.emit != Emit::sum) return;
-    sum_row(plane.columns, n ? s_last_ : unchanged_row(plane, y, false), s_store_[next]);
-    if (plane.tangent_out) sum_row(plane.columns, n ? t_last_ : unchanged_row(plane, y, true), t_store_[next]);
-  }
-
-  template <class First, Sweep S>
-  void leave_pooled(const FirstImage<T, First>& first, const Current& plane, int y) {
-    const int next = plane.index + 1, n = plane.level.n_units;
-    const PoolTargets targets(levels_[next], starts_[next], plane, y);
-    if (targets.n == 0 && S != Sweep::variance) return;
-    if (n) {
-      const UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
+    const int next = plane.index + 1, last = plane.level.n_units - 1;
+    if (plane.level.emit == Emit::pool) {
+      const PoolTargets targets(levels_[next], starts_[next], plane, y);
+      if (targets.n == 0 && S != Sweep::variance) return;
+      const UnitRow<T, First> row = unit_input(first, plane, last, y);
       const PooledRows<T> out = targets.template rows<T>(s_store_[next], t_store_[next]);
-      return with_unit(plane.units[n - 1], RunPooled<T, First, pass_of(S)>{row, out, targets.both});
+      return with_unit(plane.units[last], RunPooled<T, First, pass_of(S)>{row, out, targets.both});
     }
-    targets.add(unchanged_row(plane, y, false), s_store_[next]);
-    if (plane.tangent_out) targets.add(unchanged_row(plane, y, true), t_store_[next]);
+    UnitRow<T, First> row = unit_input(first, plane, last, y);
+    row.s_out = s_last_, row.t_out = t_last_;
+    with_unit(plane.units[last], RunUnit<T, First, pass_of(S)>{row});
+    if (plane.level.emit != Emit::sum) return;
+    sum_row(plane.columns, s_last_, s_store_[next]);
+    if (plane.tangent_out) sum_row(plane.columns, t_last_, t_store_[next]);
   }
 
   static void sum_row(int columns, const Vec<T>* in, Vec<T>* out) {
@@ -286,26 +270,18 @@ class Pairs {
     for (int x = 0; x < columns; ++x) out[x] = value;
   }
 
-  // Gradients with respect to the row that left, into s_last_ and t_last_.
-  void take_back(const Current& plane, int y) {
+  // Gradients with respect to a row that left and was not pooled, into s_last_ and t_last_.
+  void take_back(const Current& plane) {
     const int next = plane.index + 1;
-    const bool tangent = plane.tangent_out;
-    if (plane.level.emit == Emit::pool) {
-      const PoolTargets targets(levels_[next], starts_[next], plane, y);
-      targets.spread(s_store_[next], s_last_, plane.columns);
-      if (tangent) targets.spread(t_store_[next], t_last_, plane.columns);
-      return;
-    }
     const bool sum = plane.level.emit == Emit::sum, result = plane.level.emit == Emit::result;
     fill_row(plane.columns, sum ? *s_store_[next] : result && !tangent_ ? cotangent_ : Vec<T>{}, s_last_);
-    if (tangent) fill_row(plane.columns, sum ? *t_store_[next] : result ? cotangent_ : Vec<T>{}, t_last_);
+    if (plane.tangent_out) fill_row(plane.columns, sum ? *t_store_[next] : result ? cotangent_ : Vec<T>{}, t_last_);
   }
 
   // Row y through the last unit, and its gradients back to what that unit's window sums.
   template <class First, Sweep S>
   void turn(const FirstImage<T, First>& first, const Current& plane, int y) {
     const int next = plane.index + 1, n = plane.level.n_units;
-    if (n == 0) return take_back(plane, y);
     const Unit& unit = plane.units[n - 1];
     AdjointRow<T> back = adjoint_output(plane, n - 1, y);
     if (plane.level.emit == Emit::pool) {
@@ -319,7 +295,7 @@ class Pairs {
         with_unit(unit, RunPooledTurning<T, First>{row, back, in, targets.both});
       }
     } else {
-      take_back(plane, y);
+      take_back(plane);
       back.s.middle = s_last_, back.t.middle = t_last_;
       with_unit(unit, RunTurning<T, First>{unit_input(first, plane, n - 1, y), back});
     }
@@ -358,18 +334,14 @@ class Pairs {
 
   // Gradients with respect to row y of what entered: on to the pixels, or in place of the planes.
   void hand_back(const Current& plane, int y) {
-    const bool through = plane.level.n_units > 0, box = through && plane.units[0].box;
-    const Vec<T> scale = broadcast<T>(through ? T(plane.units[0].scale) : T(1));
-    const auto gradient = [&](bool tangent) -> Window<T> {
-      if (through) return around(tangent ? rings(plane, 0).t_gradient : rings(plane, 0).s_gradient, plane, y);
-      const Vec<T>* row = tangent ? t_last_ : s_last_;
-      return {row, row, row};
-    };
-    if (plane.index == 0) return hand_to_pixels(plane, y, box, scale, gradient(false));
+    const bool box = plane.units[0].box;
+    const Vec<T> scale = broadcast<T>(T(plane.units[0].scale));
+    const UnitRings<T>& r = rings(plane, 0);
+    if (plane.index == 0) return hand_to_pixels(plane, y, box, scale, around(r.s_gradient, plane, y));
     const auto hand = box ? scale_row<T, true> : scale_row<T, false>;
     const std::size_t start = std::size_t(y) * (plane.columns + 1);
-    hand(plane.columns, scale, gradient(false), plane.s_store + start);
-    if (plane.level.tangent_in) hand(plane.columns, scale, gradient(true), plane.t_store + start);
+    hand(plane.columns, scale, around(r.s_gradient, plane, y), plane.s_store + start);
+    if (plane.level.tangent_in) hand(plane.columns, scale, around(r.t_gradient, plane, y), plane.t_store + start);
   }
 
   void hand_to_pixels(const Current& plane, int y, bool box, Vec<T> scale, const Window<T>& gradient) {

@@ -39,7 +39,15 @@ struct Builder {
     norms += std::size_t(level().height) * level().width;
   }
 
+  // So that every level has a unit: one that changes nothing. The scale keeps waiting: applied before a sum it would
+  // add rounding.
+  void add_idle_unit() {
+    plan.units.push_back({false, false, has_tangent, has_tangent, 1, 0, 0});
+    ++level().n_units;
+  }
+
   void end_level(Emit emit, double scale, int height, int width) {
+    if (level().n_units == 0) add_idle_unit();
     level().emit = emit;
     pending *= scale;
     open_level(height, width);

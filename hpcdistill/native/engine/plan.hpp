@@ -14,8 +14,8 @@ namespace hpcdistill {
 
 enum class Layer { conv, relu, pool, flatten, gap, dense };
 
-// One [box filter] [ReLU] step. Scales of everything linear since the last one (1/9 of a window, 1/16 of a pooling,
-// 1/count of a mean, 1/channels) are folded into `scale`.
+// One [box filter] [ReLU] step; a level has at least one unit. Scales of everything linear since the last one (1/9 of a
+// window, 1/16 of a pooling, 1/count of a mean, 1/channels) are folded into `scale`.
 struct Unit {
   bool box, relu;
   bool tangent_in, tangent_out;  // whether T is carried; it is born at the first box filter
@@ -32,7 +32,6 @@ struct Level {
   bool tangent_in;  // whether the planes that enter carry T
   Emit emit;        // where rows of its last unit go
 
-  int planes_y() const { return 2 * radius_y + 1; }
   int planes_x() const { return 2 * radius_x + 1; }
 };
 

@@ -35,7 +35,7 @@ struct PoolTargets {
   };
   Target targets[2];
   int n = 0;
-  bool both;  // the column after each goes there too
+  bool both;  // the column after each goes there too: an even offset
 
   PoolTargets(const Level& next, const std::size_t* starts, const Plane& plane, int y) : both((plane.dx & 1) == 0) {
     const int py = plane.y0 + y, row_p = py >> 1, row_q = (py + plane.dy) >> 1, dy = row_q - row_p;
@@ -49,19 +49,7 @@ struct PoolTargets {
     }
   }
 
-  template <class V>
-  void add(const V* row, V* store) const {
-    for (int i = 0; i < n; ++i) {
-      const V* in = row + targets[i].first;
-      V* out = store + targets[i].start;
-      if (both)
-        for (int x = 0; x < targets[i].count; ++x) out[x] += in[2 * x] + in[2 * x + 1];
-      else
-        for (int x = 0; x < targets[i].count; ++x) out[x] += in[2 * x];
-    }
-  }
-
-  // The same places as a unit's row reads or writes them.
+  // The same as a unit's row reads or writes them.
   template <class T>
   PooledRows<T> rows(Vec<T>* s_store, Vec<T>* t_store) const {
     PooledRows<T> rows{};
@@ -72,23 +60,6 @@ struct PoolTargets {
       rows.count[target.first] = target.count;
     }
     return rows;
-  }
-
-  // The adjoint of `add`: the whole row, zero where nothing was taken.
-  template <class V>
-  void spread(const V* store, V* row, int columns) const {
-    const bool all =
-        both ? n == 1 && 2 * targets[0].count == columns : n == 2 && targets[0].count + targets[1].count == columns;
-    if (!all)
-      for (int x = 0; x < columns; ++x) row[x] = V{};
-    for (int i = 0; i < n; ++i) {
-      const V* in = store + targets[i].start;
-      V* out = row + targets[i].first;
-      for (int x = 0; x < targets[i].count; ++x) {
-        out[2 * x] = in[x];
-        if (both) out[2 * x + 1] = in[x];
-      }
-    }
   }
 };
 

@@ -96,10 +96,9 @@ def test_temporary_memory_of_a_large_self_block_is_bounded():
     assert grown <= THREADS * PER_THREAD + SLACK, f"{grown / MIB:.0f} MiB"
 
 
-@pytest.mark.parametrize("name", LONG_CALLS)
-def test_ctrl_c_ends_a_long_call(name):
-    arguments, call = LONG_CALLS[name]
-    process = start(f"{SET_UP}\nh1, h2, c = prepared({arguments})\nprint('started', flush=True)\n{call}\nprint('done')")
+def interrupt(program):
+    """Send Ctrl-C to a program a moment after it says that it has started; return its status, output and errors."""
+    process = start(program)
     try:
         assert process.stdout.readline() == "started\n"
         time.sleep(0.7)
@@ -107,15 +106,23 @@ def test_ctrl_c_ends_a_long_call(name):
         out, errors = process.communicate(timeout=SECONDS_TO_STOP)
     finally:
         process.kill()
+    return process.returncode, out, errors
+
+
+@pytest.mark.parametrize("name", LONG_CALLS)
+def test_ctrl_c_ends_a_long_call(name):
+    arguments, call = LONG_CALLS[name]
+    set_up = f"{SET_UP}\nh1, h2, c = prepared({arguments})\nprint('started', flush=True)"
+    status, out, errors = interrupt(f"{set_up}\n{call}\nprint('done')")
     assert "done" not in out
-    assert process.returncode == -signal.SIGINT, errors
+    assert status == -signal.SIGINT, errors
     assert errors.rstrip().endswith("KeyboardInterrupt")
 
 
 def test_the_backend_serves_on_after_ctrl_c():
     arguments, call = LONG_CALLS["block"]
     after = "np.array_equal(backend.block(h1[:2], h2[:3]), backend.block(h1[:2], h2[:20])[:, :3])"
-    process = start(f"""{SET_UP}
+    status, out, errors = interrupt(f"""{SET_UP}
 h1, h2, c = prepared({arguments})
 print('started', flush=True)
 try:
@@ -123,14 +130,7 @@ try:
 except KeyboardInterrupt:
     print({after}, flush=True)
 """)
-    try:
-        assert process.stdout.readline() == "started\n"
-        time.sleep(0.5)
-        process.send_signal(signal.SIGINT)
-        out, errors = process.communicate(timeout=SECONDS_TO_STOP)
-    finally:
-        process.kill()
-    assert (out, process.returncode) == ("True\n", 0), errors
+    assert (out, status) == ("True\n", 0), errors
 
 
 def test_python_goes_on_while_a_block_is_computed():

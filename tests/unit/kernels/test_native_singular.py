@@ -2,7 +2,7 @@
 
 With θ the angle between two patches, the tangent kernel has a kink |θ| wherever two patches coincide (and where they
 are opposite). Its derivative counts as 0 there, which is the symmetric derivative: the limit of
-(K(x + h d) − K(x − h d)) / 2h. `native` takes all patches closer than 1e-6 radian (float64) or 3e-3 (float32) as
+(K(x + h d) − K(x − h d)) / 2h. `native` takes all patches closer than 1e-6 radian (float64) or 1e-3 (float32) as
 coincident in gradients. Accordingly the differences below straddle the kink where patches coincide or nearly do
 (step far above their distance, errors of first order in it), and stay on one side of it elsewhere (step far below the
 distance). In between, where the slope is that of neither side, gradients must be finite and of bounded size.
