@@ -1,7 +1,7 @@
 """Command line: `hpcdistill COMMAND …`, also `python -m hpcdistill`. Parse, call, exit code.
 
 Exit codes: 0 done · 1 internal error · 2 wrong input · 3 the computation failed numerically · 4 a file could not be
-written · 130 interrupted.
+written · 75 stopped by a signal, to be resumed · 130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import sys
 from typing import NoReturn
 
 import hpcdistill
+from hpcdistill.attempt import report_ended
 from hpcdistill.errors import EXIT_INPUT, HpcDistillError
 from hpcdistill.launcher import is_first_rank, share_cores
 
-COMMANDS = ("run", "evaluate", "inspect", "export", "prepare", "doctor", "bench")
+COMMANDS = ("run", "submit", "jobs", "cancel", "evaluate", "inspect", "export", "prepare", "doctor", "bench")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +53,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return args.main(args)
     except HpcDistillError as error:
-        print(f"hpcdistill: error: {error}", file=sys.stderr)
+        if is_first_rank():
+            print(f"hpcdistill: error: {error}", file=sys.stderr)
+            report_ended(error.exit_code)
         return error.exit_code
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -127,7 +127,16 @@ class Config:
 
 #: Keys that a resumed run may change: they say how far and how often, not what is computed.
 RESUMABLE_KEYS = frozenset(
-    {"data.root", "kip.steps", "kip.patience", "checkpoint.every", "checkpoint.keep", "kernel.backend", "solve.method"}
+    {
+        "data.root",
+        "kip.steps",
+        "kip.patience",
+        "label_solve.chunk",
+        "checkpoint.every",
+        "checkpoint.keep",
+        "kernel.backend",
+        "solve.method",
+    }
 )
 
 

@@ -7,12 +7,20 @@ EXIT_INTERNAL = 1
 EXIT_INPUT = 2
 EXIT_NUMERICAL = 3
 EXIT_STORAGE = 4
+#: A run that was asked to end, and can go on: the code for "try again later" of sysexits.h.
+EXIT_STOPPED = 75
 
 
 class HpcDistillError(Exception):
-    """Base of all errors a user can act on. The message is one line."""
+    """Base of all errors a user can act on. The message is one line.
+
+    Attributes:
+        exit_code: of a command that ends with it.
+        label: how the line begins that tells it.
+    """
 
     exit_code = EXIT_INTERNAL
+    label = "error: "
 
 
 class InputError(HpcDistillError):
@@ -31,6 +39,10 @@ class DataError(InputError):
 
 class CheckpointError(InputError):
     """A checkpoint is missing, incomplete, or belongs to another run."""
+
+
+class TakenOverError(InputError):
+    """Another run writes into this run's folder, so this one must not."""
 
 
 class EnvironmentSetupError(InputError):
@@ -73,6 +85,13 @@ class StorageError(HpcDistillError):
 
 class InterruptedWriteError(StorageError):
     """HDF5 failed within a write. It would crash while the process ends in an orderly way, so end it at once."""
+
+
+class StopRequested(HpcDistillError):
+    """A signal asked the run to end. All ranks raise it together, once what they have computed is saved."""
+
+    exit_code = EXIT_STOPPED
+    label = ""
 
 
 class NotSuitable(Exception):

@@ -21,9 +21,9 @@ def on_terminal() -> bool:
     """Return whether a person's terminal shows our output.
 
     Open MPI's mpirun gives rank 0 a pseudo-terminal of its own whatever happens to its output; then what mpirun itself
-    writes to decides.
+    writes to decides. So does `srun --unbuffered`, which submitit uses; a person is there only with `srun --pty`.
     """
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or ("SLURM_STEP_ID" in os.environ and "SLURM_PTY_PORT" not in os.environ):
         return False
     if "OMPI_COMM_WORLD_RANK" not in os.environ:
         return True

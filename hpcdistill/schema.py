@@ -23,8 +23,14 @@ SectionType = TypeVar("SectionType")
 
 
 def key(default: Any, text: str, choices: tuple[str, ...] = (), minimum: float | None = None) -> Any:
-    """Return a dataclass field with a default, a line of help, and what values are valid."""
-    return field(default=default, metadata={"help": text, "choices": choices, "minimum": minimum})
+    """Return a dataclass field with a default, a line of help, and what values are valid.
+
+    Types: int, float, str, bool; `tuple[str, ...]`, in TOML an array of texts; `Mapping[str, str]`, a table of texts.
+    """
+    metadata = {"help": text, "choices": choices, "minimum": minimum}
+    if isinstance(default, dict):
+        return field(default_factory=lambda: dict(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 def build(cls: type[SectionType], table: Any, prefix: str, where: str) -> SectionType:
@@ -60,6 +66,10 @@ def _hint(name: str, prefix: str, valid: list[str]) -> str:
 def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, where: str) -> Any:
     if kind is float and type(value) is int:
         value = float(value)
+    if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(text, str) for text in value):
+        return tuple(value)
+    if kind == Mapping[str, str] and isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
+        return value
     if type(value) is not kind:
         raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
     if metadata["choices"] and value not in metadata["choices"]:
@@ -70,7 +80,10 @@ def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, 
     return value
 
 
-_TYPE_NAMES = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+_TYPE_NAMES: dict[Any, str] = {
+    int: "a whole number", float: "a number", str: "text", bool: "true or false",
+    tuple[str, ...]: 'an array of texts, such as ["a", "b"]', Mapping[str, str]: 'a table of texts, such as {A = "b"}',
+}  # fmt: skip
 
 
 def apply_setting(table: dict[str, Any], setting: str) -> None:
@@ -110,7 +123,8 @@ def all_keys(cls: type, prefix: str = "") -> typing.Iterator[tuple[str, Any, Map
         if dataclasses.is_dataclass(hints[f.name]):
             yield from all_keys(typing.cast(type, hints[f.name]), f"{prefix}{f.name}.")
         else:
-            yield prefix + f.name, f.default, f.metadata
+            default = f.default if f.default_factory is dataclasses.MISSING else f.default_factory()
+            yield prefix + f.name, default, f.metadata
 
 
 def flatten(config: Any) -> dict[str, Any]:
@@ -125,4 +139,6 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 def _toml_value(value: Any) -> str:
+    if value == {}:
+        return "{}"
     return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()

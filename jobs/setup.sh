@@ -4,7 +4,8 @@
 # usage: bash jobs/setup.sh [--tests]        (--tests adds what tests/run.sh needs: pytest, ruff, mypy, …)
 #
 # It looks first for what is there (modules, prefixes) and installs Debian/Ubuntu packages only for what is missing and
-# only as root or with password-less sudo; otherwise it says what to install and stops.
+# only as root or with password-less sudo; otherwise it says what to install and stops. With --tests it installs, as root
+# on Debian, Slurm and MariaDB, too: tests start daemons of their own from them, and skip where they are missing.
 #
 # Variables that override what it finds:
 #   HPCDISTILL_PYTHON      a Python ≥ 3.11 with venv and headers       (default: python3.13 … python3.11, python3)
@@ -20,7 +21,7 @@ want_tests=no
 for argument in "$@"; do
   case "$argument" in
     --tests) want_tests=yes ;;
-    *) sed -n '2,15p' "$0" | sed 's/^# \{0,1\}//'; [ "$argument" = --help ] && exit 0 || exit 2 ;;
+    *) sed -n '2,16p' "$0" | sed 's/^# \{0,1\}//'; [ "$argument" = --help ] && exit 0 || exit 2 ;;
   esac
 done
 
@@ -70,7 +71,18 @@ missing_packages() {  # Debian names of what is not there
   links_scalapack || echo libscalapack-openmpi-dev libopenblas0-pthread libopenblas-pthread-dev
 }
 
-packages=$(missing_packages | tr '\n' ' ')
+missing_test_packages() {  # what only tests want: they skip without, so it is no reason to stop
+  [ "$want_tests" = yes ] && [ -e /etc/debian_version ] && [ "$(id -u)" = 0 ] && [ -z "${HPCDISTILL_NO_APT:-}" ] || return 0
+  local path=$PATH:/usr/sbin
+  PATH=$path command -v slurmctld >/dev/null || echo slurmctld
+  PATH=$path command -v slurmd >/dev/null || echo slurmd
+  PATH=$path command -v slurmdbd >/dev/null || echo slurmdbd
+  PATH=$path command -v munged >/dev/null || echo munge
+  command -v srun >/dev/null || echo slurm-client
+  PATH=$path command -v mariadbd >/dev/null || echo mariadb-server
+}
+
+packages=$( (missing_packages; missing_test_packages) | tr '\n' ' ')
 if [ -n "${packages// /}" ]; then
   command -v apt-get >/dev/null || fail "missing, by their Debian names: $packages— load the modules that provide them, or set the variables listed by 'bash jobs/setup.sh --help'"
   if [ "$(id -u)" = 0 ]; then sudo=""; elif sudo -n true 2>/dev/null; then sudo="sudo"; else sudo=none; fi

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Set up what is missing and run all checks: lint, types, tests on one process, the kernel engine under sanitizers, tests
-# on 1 to 4 MPI ranks, and end to end.
+# on 1 to 4 MPI ranks, end to end, and on a Slurm of its own (where it is installed and may be started, else they skip).
 #
-# usage: bash tests/run.sh [lint|unit|sanitize|mpi|system …]        (default: all of them; about 12 minutes on 2 cores)
+# usage: bash tests/run.sh [lint|unit|sanitize|mpi|system|slurm …]  (default: all of them; about 25 minutes on 2 cores)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 bash jobs/setup.sh --tests
@@ -39,5 +39,9 @@ fi
 if wants system; then
   say "end to end"
   python -m pytest -q tests/system
+fi
+if wants slurm; then
+  say "on a Slurm of its own"
+  python -m pytest -q tests/slurm
 fi
 say "all checks passed"

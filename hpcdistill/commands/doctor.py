@@ -31,6 +31,7 @@ def main(args: argparse.Namespace) -> int:
             "ScaLAPACK": lambda: _scalapack(comm),
             "JAX": _jax,
             "kernels": _kernels,
+            "Slurm": lambda: _slurm(comm),
         }
         results = [_check(comm, name, check) for name, check in checks.items()]
         return 0 if all(results) else 2
@@ -127,3 +128,17 @@ def _kernels() -> str:
         target = f" on {backend.target}" if hasattr(backend, "target") else ""
         found.append(f"{backend.name}{target} ({name}: {backend.block(handle, handle)[0, 0]:.4f})")
     return ", ".join(found)
+
+
+def _slurm(comm: MPI.Intracomm) -> str:
+    """No run needs Slurm, so its absence is no failure."""
+    from hpcdistill.cluster import slurm
+    from hpcdistill.errors import EnvironmentSetupError
+
+    if comm.Get_rank() > 0:
+        return ""
+    absent = "submit from a login node, or with executor = 'local'"
+    try:
+        return slurm.describe() if slurm.is_there() else f"not here: {absent}"
+    except EnvironmentSetupError as error:
+        return f"does not answer ({error}): {absent}"

@@ -7,6 +7,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdistill.attempt import StopSignal
 from hpcdistill.config import Config, load_config
 from hpcdistill.schema import describe_keys
 
@@ -29,6 +30,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         """
     )
     parser.epilog = "configuration keys, their defaults and meaning:\n" + describe_keys(Config)
+    add_run_arguments(parser)
+
+
+def add_run_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what says which run is meant."""
     parser.add_argument("config", metavar="CONFIG.toml", help="what to run")
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="override one key of the configuration; may be repeated")  # fmt: skip
@@ -40,14 +46,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Run. Collective under MPI."""
-    from hpcdistill.mpi.collectives import on_root
-    from hpcdistill.mpi.runtime import run_collectively
+    with StopSignal() as asked:  # before anything slow is imported
+        from hpcdistill.mpi.collectives import on_root
+        from hpcdistill.mpi.runtime import run_collectively
 
-    def body(comm: MPI.Intracomm) -> int:
-        config = on_root(comm, lambda: load_config(args.config, args.settings))
-        from hpcdistill.run.execute import execute
+        def body(comm: MPI.Intracomm) -> int:
+            config = on_root(comm, lambda: load_config(args.config, args.settings))
+            from hpcdistill.run.execute import execute
 
-        execute(comm, config, args.output or Path("runs") / Path(args.config).stem, resume=args.resume)
-        return 0
+            execute(comm, config, args.output or default_output(args.config), asked, resume=args.resume)
+            return 0
 
-    return run_collectively(body)
+        return run_collectively(body)
+
+
+def default_output(config: str) -> Path:
+    """Return the folder of a configuration's run where none is given."""
+    return Path("runs") / Path(config).stem

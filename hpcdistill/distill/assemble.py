@@ -39,12 +39,16 @@ class Targets:
         fetch: takes a half-open range of global rows and returns `(x, y)`: preprocessed images `(m, h, w, c)` and
             labels `(m, classes)`, float64.
         count: number of rows over all ranks.
-        report: called with (rows done, rows in all) of this rank after each of its chunks.
+        report: called with (rows done, rows in all) after each chunk: of this rank in `local_chunks`, else of all.
     """
 
     fetch: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
     count: int
     report: Callable[[int, int], None] = lambda done, total: None
+
+    def part(self, start: int, stop: int) -> Targets:
+        """Return a half-open range of these targets, which reports nothing."""
+        return Targets(lambda a, b: self.fetch(start + a, start + b), stop - start)
 
     def local_chunks(self, comm: MPI.Intracomm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield this rank's rows, some at a time. Not collective."""

@@ -15,6 +15,7 @@ tests/mpi/test_krr.py.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +38,9 @@ from hpcdistill.mpi.collectives import agree, sum_array
 
 #: From this support size on, more than one rank factors `K_ss` together.
 SCALAPACK_FROM = 4096
+#: An evaluation can be left after so many kernel entries per rank, but not after fewer rows than the second number (a
+#: block of few rows is slow) and not after more than the third (memory).
+EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**16, 64, 2048
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,19 @@ class Metrics:
 
     loss: float
     accuracy: float
+
+
+@dataclass(frozen=True)
+class Tally:
+    """An evaluation under way: targets done, their squared residuals and right predictions."""
+
+    done: int = 0
+    squares: float = 0.0
+    hits: int = 0
+
+    def metrics(self, n_classes: int) -> Metrics:
+        """Return loss and accuracy of the targets done."""
+        return _metrics(np.array([self.squares, self.hits]), self.done, n_classes)
 
 
 @dataclass(frozen=True)
@@ -119,12 +136,27 @@ class Support:
 
     def evaluate(self, y_s: np.ndarray, targets: Targets) -> Metrics:
         """Return loss and accuracy of the predictions for `targets`. Collective."""
-        alpha, totals = self.solve(y_s), np.zeros(2)
-        with agree(self.comm):
-            for x, y in targets.local_chunks(self.comm):
-                prediction = self.target_kernel(x) @ alpha
-                totals += _squares_and_hits(prediction, y)
-        return _metrics(sum_array(self.comm, totals), targets.count, y_s.shape[1])
+        tally = Tally()
+        for tally in self.tallies(y_s, targets):
+            targets.report(tally.done, targets.count)
+        return tally.metrics(y_s.shape[1])
+
+    def tallies(self, y_s: np.ndarray, targets: Targets, tally: Tally | None = None) -> Iterator[Tally]:
+        """Evaluate chunk by chunk and yield what is counted after each; the last one is of all targets. Collective.
+
+        Args:
+            tally: where an earlier evaluation was left, on any number of ranks.
+        """
+        alpha, tally = self.solve(y_s), tally or Tally()
+        rows = self.comm.Get_size() * max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // self.n))
+        while tally.done < targets.count:
+            part, totals = targets.part(tally.done, min(tally.done + rows, targets.count)), np.zeros(2)
+            with agree(self.comm):
+                for x, y in part.local_chunks(self.comm):
+                    totals += _squares_and_hits(self.target_kernel(x) @ alpha, y)
+            squares, hits = sum_array(self.comm, totals)
+            tally = Tally(tally.done + part.count, tally.squares + float(squares), tally.hits + int(hits))
+            yield tally
 
     def gradient(self, y_s: np.ndarray, targets: Targets) -> Gradient:
         """Return loss, accuracy and the gradient with respect to support images and labels. Collective.

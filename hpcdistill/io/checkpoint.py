@@ -5,7 +5,7 @@ Layout (schema version 1):
     /support/images (n,h,w,c) float64, preprocessed    /support/labels (n,classes) float64    /support/source_index (n)
     /support/{images_display,initial_display} (n,h,w,c) uint8, to look at: now, and as drawn from the training images
     /preprocess/{mean,std,display_range}
-    /optimizer/{images,labels}/…  (KIP)                /label_solve/square  (Label Solve between chunks)
+    /optimizer/{images,labels}/…  (KIP)                /label_solve/{square,absorbed}  (Label Solve: between chunks)
     /random/{seed,step}                                /history/{step,loss,train_accuracy,…,seconds}
     attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, class_names,
                 architecture, step, complete
@@ -17,7 +17,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from hpcdistill.errors import CheckpointError
@@ -38,19 +37,25 @@ class Checkpoint:
         return {k.removeprefix(prefix + "/"): v for k, v in self.arrays.items() if k.startswith(prefix + "/")}
 
 
-def read_checkpoint(path: Path) -> Checkpoint:
+def read_checkpoint(path: Path, group: str = "") -> Checkpoint:
     """Return the content of a complete checkpoint. Not collective; needs no MPI in h5py.
+
+    Args:
+        group: read only the arrays below this path, such as "history"; default: all.
 
     Raises:
         CheckpointError: the file is missing, is no HDF5 file, is incomplete, or has another schema.
     """
+    import h5py  # not above: what asks only for names of files does without, as on login nodes that lack its libraries
+
     try:
         with h5py.File(path, "r") as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             _check_attributes(path, attributes)
             names: list[str] = []
             file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
-            return Checkpoint({name: file[name][...] for name in names}, attributes)
+            wanted = [name for name in names if name.startswith(group)]
+            return Checkpoint({name: file[name][...] for name in wanted}, attributes)
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # damage can raise any

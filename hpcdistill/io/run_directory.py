@@ -8,6 +8,7 @@ from pathlib import Path
 
 from hpcdistill.errors import CheckpointError, ConfigError, EnvironmentSetupError, StorageError
 from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX, Checkpoint, read_checkpoint
+from hpcdistill.io.run_notes import RunNotes
 
 #: Steps at which the papers' authors released checkpoints; then every `_LATE_INTERVAL` steps.
 PAPER_STEPS = frozenset((0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000))
@@ -20,36 +21,43 @@ def in_paper_schedule(step: int) -> bool:
 
 
 class RunDirectory:
-    """`OUTPUT/checkpoints/step-NNNNNN.h5`, `OUTPUT/latest.h5` (a link) and `OUTPUT/best.h5`."""
+    """`OUTPUT/checkpoints/step-NNNNNN.h5`, `OUTPUT/latest.h5` (a link), `OUTPUT/best.h5`, and the run's notes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.latest = path / "latest.h5"
         self.best = path / "best.h5"
+        self.notes = RunNotes(path)
 
     def checkpoint_path(self, step: int) -> Path:
         """Return the name of a step's checkpoint."""
         return self.checkpoints / f"step-{step:06d}.h5"
 
+    def check_free(self) -> None:
+        """Raise `ConfigError` if the folder holds a run already."""
+        if self._steps():
+            raise ConfigError(
+                f"{self.path}: holds a run already (last checkpoint: step {self._steps()[-1]}). "
+                "Continue it with --resume, or give another folder with --output."
+            )
+
     def prepare(self, *, resume: bool) -> None:
-        """Make the folder and check that it can be written to.
+        """Make the folder, check that it can be written to, and take it over.
 
         Raises:
             ConfigError: it holds a run already, and `resume` was not asked for.
             EnvironmentSetupError: it cannot be made or written to.
         """
-        if not resume and self._steps():
-            raise ConfigError(
-                f"{self.path}: holds a run already (last checkpoint: step {self._steps()[-1]}). "
-                "Continue it with --resume, or give another folder with --output."
-            )
+        if not resume:
+            self.check_free()
         probe = self.checkpoints / f"probe{TEMPORARY_SUFFIX}"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe.touch()
             for leftover in [*self.checkpoints.glob(f"*{TEMPORARY_SUFFIX}"), *self.path.glob(f"*{TEMPORARY_SUFFIX}")]:
                 leftover.unlink()
+            self.notes.take_over()
         except OSError as error:
             raise EnvironmentSetupError(
                 f"{self.path}: cannot be written to ({error.strerror}). Give another folder with --output."

@@ -52,7 +52,12 @@ def bcast_object(comm: MPI.Intracomm, value: T, root: int = 0) -> T:
 
 def agree_any(comm: MPI.Intracomm, flag: bool) -> bool:
     """Return whether `flag` is set on any rank. Collective."""
-    return bool(comm.allreduce(int(flag), op=MPI.MAX))
+    return bool(greatest(comm, int(flag)))
+
+
+def greatest(comm: MPI.Intracomm, value: int) -> int:
+    """Return the largest of the ranks' values. Collective."""
+    return comm.allreduce(value, op=MPI.MAX)
 
 
 def gather_tree(

@@ -14,7 +14,9 @@ from typing import NoReturn
 
 from mpi4py import MPI
 
+from hpcdistill.attempt import report_ended, report_running
 from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError
+from hpcdistill.launcher import check_size, is_first_rank
 from hpcdistill.mpi import collectives
 
 #: How long the failing rank waits for the others to fail alike, before it aborts the job.
@@ -30,15 +32,19 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
     """Call `body(comm)` on every rank and return the exit code. Collective.
 
     An error that all ranks raise together (as after `collectives.agree`) is printed once and ends them in an orderly
-    way. An error of some ranks alone is printed by the first of them and ends the job through `MPI_Abort`.
+    way. An error of some ranks alone is printed by the first of them and ends the job through `MPI_Abort`. A batch
+    script that waits for the ranks hears how it ended (`hpcdistill.attempt`).
     """
     comm = world()
     failures = comm.Dup()  # so that waiting for the others cannot be mistaken for one of the body's collectives
     try:
+        check_size(comm.Get_size())
+        if comm.Get_rank() == 0:
+            report_running()
         code = body(comm)
     except HpcDistillError as error:
         at_once = isinstance(error, InterruptedWriteError)
-        _end_failed(failures, f"error: {error}", error.exit_code, at_once=at_once)
+        _end_failed(failures, f"{error.label}{error}", error.exit_code, at_once=at_once)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as error:
         where = f" on rank {comm.Get_rank()}" if comm.Get_size() > 1 else ""
@@ -46,6 +52,8 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
         text = f"interrupted{where}" if interrupted else f"internal error{where}:\n{traceback.format_exc()}"
         _end_failed(failures, text, 130 if interrupted else EXIT_INTERNAL)
         return 130 if interrupted else EXIT_INTERNAL
+    if comm.Get_rank() == 0:
+        report_ended(code)
     collectives.free_windows()
     return code
 
@@ -53,8 +61,9 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
 def _end_failed(comm: MPI.Intracomm, message: str, code: int, *, at_once: bool = False) -> None:
     """Print one message for the job; abort it if asked to, or if a rank does not arrive here in time."""
     arrived = _all_arrive(comm)
-    if comm.Get_rank() == 0 or not arrived:
+    if (comm.Get_rank() == 0 and is_first_rank()) or not arrived:
         print(f"hpcdistill: {message}", file=sys.stderr, flush=True)
+        report_ended(code)
     if not arrived or at_once:
         _abort(comm, code)
     collectives.free_windows()

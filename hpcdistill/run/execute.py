@@ -8,10 +8,13 @@ import numpy as np
 
 from mpi4py import MPI
 
+from hpcdistill.attempt import StopSignal, attempt_number
 from hpcdistill.config import Config
+from hpcdistill.distill.history import History
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.io.run_notes import Reached
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import Experiment, load_experiment
@@ -19,31 +22,36 @@ from hpcdistill.run.kip import run_kip
 from hpcdistill.run.krr import run_krr
 from hpcdistill.run.label_solve import run_label_solve
 from hpcdistill.run.recorder import check_same_run
+from hpcdistill.run.stop import Boundary
 
 _METHODS = {"kip": run_kip, "label_solve": run_label_solve, "krr": run_krr}
 
 
-def execute(comm: MPI.Intracomm, config: Config, output: Path, *, resume: bool) -> None:
+def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal, *, resume: bool) -> None:
     """Run a configuration and leave its checkpoints in `output`. Collective.
 
     Args:
+        asked: hears the signals at which the run is to end early.
         resume: continue from the newest complete checkpoint in `output`, on any number of ranks; from the start where
             there is none.
 
     Raises:
         InputError: on every rank, before anything is written.
         NumericalError, StorageError: on every rank; what was saved before is intact.
+        StopRequested: on every rank; what was computed is saved.
     """
     with agree(comm):
         require_parallel_hdf5(comm)
     directory = RunDirectory(output)
     with Reporter(comm.Get_rank() == 0) as reporter:
+        if (attempt := attempt_number()) > 1:
+            reporter.say(f"attempt {attempt} of this job")
         checkpoint = _find_checkpoint(comm, config, directory, reporter) if resume else None
         experiment = load_experiment(comm, config, reporter)
         on_root(comm, lambda: directory.prepare(resume=resume))
         reporter.say(_headline(experiment, output))
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
-            _METHODS[config.method](experiment, directory, checkpoint)
+            _METHODS[config.method](experiment, directory, checkpoint, Boundary(asked, reporter.say))
         reporter.say(f"wrote {directory.latest}")
 
 
@@ -54,9 +62,23 @@ def _find_checkpoint(
         checkpoint = directory.newest(reporter.say)
         if checkpoint is not None:
             check_same_run(checkpoint, config, str(directory.path))
+        reporter.say(_what_is_lost(checkpoint, directory.notes.read_reached()))
         return checkpoint
 
     return on_root(comm, find)
+
+
+def _what_is_lost(checkpoint: Checkpoint | None, reached: Reached | None) -> str:
+    """Return how much of what an earlier attempt had computed will be computed again."""
+    step, seconds = 0, 0.0
+    if checkpoint is not None:
+        step = int(checkpoint.attributes["step"])
+        seconds = History.from_arrays(checkpoint.group("history")).last_seconds
+    if reached is not None and reached.step > step:
+        again = reached.step - step
+        return (f"the run had got to step {reached.step}: {again} step{'s' * (again > 1)} "
+                f"({reached.seconds - seconds:.1f} s) will be done again")  # fmt: skip
+    return "nothing was saved yet" if checkpoint is None else "no finished step is lost"
 
 
 def _headline(experiment: Experiment, output: Path) -> str:

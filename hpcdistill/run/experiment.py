@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -43,27 +44,22 @@ class Experiment:
     standardise: Standardisation
     kernels: Kernels
 
-    def _targets(self, split: Split, indices: np.ndarray, title: str) -> Targets:
+    def _fetch(self, split: Split, indices: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+        chosen = indices[start:stop]
+        y = centred_one_hot(split.labels[chosen], self.dataset.n_classes)
+        return self.standardise.apply(split.images[chosen]), y
 
-        def fetch(start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
-            chosen = indices[start:stop]
-            y = centred_one_hot(split.labels[chosen], self.dataset.n_classes)
-            return self.standardise.apply(split.images[chosen]), y
-
-        def report(done: int, total: int) -> None:
-            self.reporter.rows(title, done, total)
-
-        return Targets(fetch, len(indices), report)
-
-    def train_targets(self, indices: np.ndarray) -> Targets:
-        """Return training images as targets."""
-        return self._targets(self.dataset.train, indices, "training images of this rank")
+    def train_targets(self, indices: np.ndarray, title: str = "training images of this rank") -> Targets:
+        """Return training images as targets, with a title for reports of progress on them."""
+        report = partial(self.reporter.rows, title)
+        return Targets(partial(self._fetch, self.dataset.train, indices), len(indices), report)
 
     def test_targets(self) -> Targets | None:
         """Return the test images as targets, or None where the data set has none."""
         if self.dataset.test is None or self.test is None:
             return None
-        return self._targets(self.dataset.test, self.test, "test images of this rank")
+        report = partial(self.reporter.rows, "test images")
+        return Targets(partial(self._fetch, self.dataset.test, self.test), len(self.test), report)
 
     def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return training images and their centred one-hot labels as `(x_s, y_s)`, float64."""

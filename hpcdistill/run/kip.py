@@ -10,12 +10,14 @@ import numpy as np
 from hpcdistill.data.sampling import draw_batch, draw_support
 from hpcdistill.distill.history import History
 from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
-from hpcdistill.errors import NotFiniteError, NumericalError
+from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
 from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
+from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.recorder import Recorder
+from hpcdistill.run.stop import Boundary
 
 
 @dataclass
@@ -27,16 +29,18 @@ class _Progress:
     source_index: np.ndarray
 
 
-def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None) -> None:
+def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary) -> None:
     """Learn a support set, from the start or from a checkpoint. Collective.
 
     Raises:
         NumericalError: on every rank; the last good support has been saved.
+        StopRequested: on every rank; the present support has been saved.
     """
     comm, config = experiment.comm, experiment.config
     adam = make_adam(config) if comm.Get_rank() == 0 else None
     now = _restore(resumed) if resumed else _begin(experiment, adam)
     recorder = Recorder(experiment, directory, now.source_index)
+    evaluator = Evaluator(experiment, directory, boundary)
     saved = now.state.step if resumed else -1
     started = time.monotonic() - now.history.last_seconds
     previous = now.state
@@ -45,14 +49,20 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         batch = experiment.train_targets(draw_batch(experiment.pool, config.kip.batch, config.seed, state.step))
         try:
             _check_range(experiment, state)
-            _evaluate(experiment, now, recorder)
+            _evaluate(experiment, now, recorder, evaluator)
             done = _is_done(experiment, now)
+            if not done:
+                boundary.check(comm)
             gradient = None if done else kip_gradient(comm, experiment.kernels, state, batch, config)
+        except StopRequested:
+            if state.step != saved:
+                _save(recorder, state, now.history)
+            raise
         except NumericalError:
             if previous.step > saved:
                 _save(recorder, previous, now.history.up_to(previous.step))
             raise
-        # Only now is this support known to be good.
+        # Only now is this support known to be good. (One that is saved for a stop is in range, which has to do.)
         if state.step != saved and (done or _is_due(state.step, config.checkpoint.every)):
             _save(recorder, state, now.history)
             saved = state.step
@@ -62,6 +72,8 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         seconds = bcast_object(comm, time.monotonic() - started)
         figures = gradient.metrics
         now.history.add(now.state.step, loss=figures.loss, train_accuracy=figures.accuracy, seconds=seconds)
+        if comm.Get_rank() == 0:
+            directory.notes.write_reached(now.state.step, seconds)
         experiment.reporter.advance(
             "KIP step",
             now.state.step,
@@ -114,29 +126,28 @@ def _save(recorder: Recorder, state: KipState, history: History) -> None:
     recorder.save(state.step, state.x_s, state.y_s, history, **optimizer)
 
 
-def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder) -> None:
+def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder, evaluator: Evaluator) -> None:
     """Measure accuracies where they are due and not known yet, and keep the best support on validation."""
     kip, step, history = experiment.config.kip, now.state.step, now.history
     if step % kip.evaluate_every and step < kip.steps:
         return
     if np.isfinite(history.rows[step]["test_accuracy"]) or np.isfinite(history.rows[step]["validation_accuracy"]):
         return
-    validation, test = len(experiment.validation), experiment.test_targets()
-    if not validation and test is None:
+    if len(experiment.validation) == 0 and experiment.test is None:
         return
     support = experiment.factored_support(now.state.x_s)
-    metrics = {}
-    if validation:
-        metrics["validation"] = support.evaluate(now.state.y_s, experiment.train_targets(experiment.validation))
-    if test is not None:
-        metrics["test"] = support.evaluate(now.state.y_s, test)
-    support.close()
-    if not all(np.isfinite(found.loss) for found in metrics.values()):
+    try:
+        found = {name: measure(support, now.state.x_s, now.state.y_s)
+                 for name, measure in (("validation", evaluator.validation), ("test", evaluator.test))}  # fmt: skip
+    finally:
+        support.close()
+    metrics = {name: measured for name, measured in found.items() if measured is not None}
+    if not all(np.isfinite(measured.loss) for measured in metrics.values()):
         raise NotFiniteError(f"predictions at step {step} are not finite. Lower kip.learning_rate or raise solve.reg.")
-    figures = {f"{split}_accuracy": found.accuracy for split, found in metrics.items()}
+    figures = {f"{split}_accuracy": measured.accuracy for split, measured in metrics.items()}
     history.add(step, **bcast_object(experiment.comm, figures))
     text = "  ".join(f"{name.split('_')[0]} {value:.2%}" for name, value in figures.items())
     loss = history.rows[step]["loss"]
     experiment.reporter.say(f"step {step}: {text}" + (f"  loss {loss:.5f}" if np.isfinite(loss) else ""))
-    if validation and history.best_validation_step() == step:
+    if "validation" in metrics and history.best_validation_step() == step:
         recorder.save_best(step, now.state.x_s, now.state.y_s, history)

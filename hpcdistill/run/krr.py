@@ -12,32 +12,39 @@ from hpcdistill.errors import DataError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import bcast_object
+from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.recorder import Recorder
+from hpcdistill.run.stop import Boundary
 
 
-def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None) -> None:
+def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary) -> None:
     """Measure the test accuracy of random natural supports, or of all training images. Collective.
 
     Raises:
         DataError: the data set has no test split.
+        StopRequested: on every rank; the draws so far, and what is counted of this one, have been saved.
     """
     config, per_class = experiment.config, experiment.config.support.images_per_class
-    test = experiment.test_targets()
-    if test is None:
+    if experiment.test is None:
         raise DataError(
             f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels."
         )
     draws = config.krr.draws if per_class else 1
     history = History.from_arrays(resumed.group("history")) if resumed else History()
     started = time.monotonic() - history.last_seconds
+    evaluator = Evaluator(experiment, directory, boundary)
     for draw in range(len(history.rows), draws):
+        boundary.check(experiment.comm)
         pool = experiment.pool
         source = draw_support(pool, per_class, config.seed, draw) if per_class else pool.indices
         x_s, y_s = experiment.natural_support(source)
         support = experiment.factored_support(x_s)
-        metrics = support.evaluate(y_s, test)
-        support.close()
+        try:
+            metrics = evaluator.test(support, x_s, y_s)
+        finally:
+            support.close()
+        assert metrics is not None  # there is a test split
         seconds = bcast_object(experiment.comm, time.monotonic() - started)
         history.add(draw, test_accuracy=metrics.accuracy, seconds=seconds)
         Recorder(experiment, directory, source).save(draw, x_s, y_s, history)

@@ -32,11 +32,13 @@ class Recorder:
             extra: further arrays by HDF5 path, such as the optimiser's state.
         """
         comm = self.experiment.comm
+        on_root(comm, self.directory.notes.check_owner)
         write_checkpoint(comm, self.directory.checkpoint_path(step), self._pack(step, x_s, y_s, history, extra))
         on_root(comm, lambda: self.directory.published(step, self.experiment.config.checkpoint.keep))
 
     def save_best(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History) -> None:
         """Write `best.h5`: the support with the best validation accuracy so far."""
+        on_root(self.experiment.comm, self.directory.notes.check_owner)
         write_checkpoint(self.experiment.comm, self.directory.best, self._pack(step, x_s, y_s, history, {}))
 
     def _pack(

@@ -41,6 +41,22 @@ def test_any_number_of_ranks_gives_the_same(comm, n_s, n_t, solver):
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max())
 
 
+@pytest.mark.parametrize(("n_t", "rows"), [(50, 3), (7, 1), (4, 64)])
+def test_an_evaluation_can_be_left_and_taken_up_anywhere(comm, monkeypatch, n_t, rows):
+    """On another number of ranks, too: what is counted does not depend on it."""
+    monkeypatch.setattr(krr, "FEWEST_ROWS", rows)
+    monkeypatch.setattr(krr, "MOST_ROWS", rows)
+    support, alone = (Support(c, kernels(), images(5, 0), REG) for c in (comm, MPI.COMM_SELF))
+    whole = Support(comm, kernels(), images(5, 0), REG).evaluate(labels(5, 0), targets(n_t))
+    tallies = list(support.tallies(labels(5, 0), targets(n_t)))
+    assert [tally.done for tally in tallies] == [*range(rows * comm.Get_size(), n_t, rows * comm.Get_size()), n_t]
+    for left in (None, *tallies):
+        for taken_up in (support, alone):
+            *_, last = [left, *taken_up.tallies(labels(5, 0), targets(n_t), left)]
+            assert last.metrics(CLASSES).accuracy == whole.accuracy
+            assert last.metrics(CLASSES).loss == pytest.approx(whole.loss, rel=1e-13)
+
+
 def test_many_chunks_of_rows_give_the_same(comm, monkeypatch):
     whole = gradient(comm, 5, 50)
     monkeypatch.setattr(assemble, "ROWS_AT_A_TIME", 3)

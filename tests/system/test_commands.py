@@ -90,6 +90,9 @@ def test_doctor(ranks):
 
 HELP = {
     "run": ["mpirun -n 4", "--resume", "kernel.architecture", "support.images_per_class", "default"],
+    "submit": ["--profile", "--sweep", "--wait", "--dry-run", "resources.partition", "restart.max_restarts"],
+    "jobs": ["newest checkpoint"],
+    "cancel": ["KillWait", "submit --resume"],
     "evaluate": ["mpirun", "latest.h5", "--kernel"],
     "inspect": ["latest.h5"],
     "export": ["latest.h5", "images_preprocessed", "png"],

@@ -13,24 +13,27 @@ BELOW_RUN |= {"distill", "io"}
 #: Each layer, and what it may import besides itself. `__main__` sees all.
 MAY_IMPORT = {
     "errors": set(),
+    "attempt": set(),
     "architecture": {"errors"},
     "schema": {"errors"},
     "config": {"errors", "architecture", "schema"},
     "jax_runtime": set(),
-    "launcher": set(),
+    "launcher": {"errors"},
     "progress": set(),
-    "mpi": {"errors"},
+    "mpi": {"errors", "attempt", "launcher"},
     "data": {"errors"},
     "native": set(),
     "kernels": {"errors", "architecture", "jax_runtime", "native"},
     "linalg": {"errors", "mpi", "native"},
     "distill": {"errors", "config", "architecture", "jax_runtime", "mpi", "kernels", "linalg"},
     "io": {"errors", "mpi"},
-    "run": BELOW_RUN,
+    "run": BELOW_RUN | {"attempt"},
     "bench": BELOW_RUN | {"run"},
-    "commands": BELOW_RUN | {"run", "bench", "launcher", "schema"},
+    "cluster": {"errors", "attempt", "config", "schema", "progress", "io"},
+    "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "launcher", "schema"},
 }
-MPI_FREE = ("errors", "architecture", "config", "jax_runtime", "progress", "data", "kernels")
+MPI_FREE = ("errors", "attempt", "launcher", "architecture", "schema", "config", "jax_runtime", "progress", "data",
+            "kernels", "cluster")  # fmt: skip
 
 
 def imports_of(path):
@@ -62,7 +65,11 @@ def test_only_the_runtime_names_comm_world():
     assert [p.name for p in PACKAGE.rglob("*.py") if "MPI.COMM_WORLD" in p.read_text()] == ["runtime.py"]
 
 
-@pytest.mark.parametrize("module", ["hpcdistill.config", "hpcdistill.__main__", "hpcdistill.io.checkpoint"])
+LOGIN_NODE = ["hpcdistill.config", "hpcdistill.__main__", "hpcdistill.io.checkpoint", "hpcdistill.cluster.submission",
+              "hpcdistill.cluster.watch", "hpcdistill.cluster.task"]  # fmt: skip
+
+
+@pytest.mark.parametrize("module", LOGIN_NODE)
 def test_a_login_node_needs_neither_mpi_nor_jax(module):
     check = f"import sys, {module}; sys.exit(any(m in sys.modules for m in ('mpi4py', 'jax', 'cupy')))"
     subprocess.run([sys.executable, "-c", check], check=True)

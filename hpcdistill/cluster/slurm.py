@@ -1,0 +1,121 @@
+"""What Slurm says of jobs, with accounting and without, and cancelling them."""
+
+from __future__ import annotations
+
+import functools
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from hpcdistill.errors import EnvironmentSetupError
+
+#: States from which a job goes on by itself.
+UNFINISHED = frozenset(
+    ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING",
+     "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+)  # fmt: skip
+#: What `job_states` says of a job that Slurm no longer remembers.
+FORGOTTEN = "UNKNOWN"
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class SlurmState:
+    """A job's state as Slurm writes it, and why it waits ("" where that says nothing)."""
+
+    name: str
+    reason: str = ""
+
+
+def is_there() -> bool:
+    """Return whether Slurm's commands are."""
+    return shutil.which("squeue") is not None
+
+
+@functools.cache
+def cluster_name() -> str:
+    """Return the cluster's name, which tells its job numbers from those of others.
+
+    Raises:
+        EnvironmentSetupError: no Slurm here, or it does not answer.
+    """
+    found = re.search(r"^ClusterName\s*=\s*(\S+)", _run("scontrol", "show", "config"), re.MULTILINE)
+    return found[1] if found else ""
+
+
+def describe() -> str:
+    """Return the version, the cluster, what srun's --mpi can be, and whether there is accounting.
+
+    Raises:
+        EnvironmentSetupError: Slurm does not answer.
+    """
+    listed = subprocess.run(["srun", "--mpi=list"], capture_output=True, text=True, timeout=_SECONDS, check=False)
+    kinds = [line.strip() for line in (listed.stdout + listed.stderr).splitlines() if line.strip()]
+    words = [kind for kind in kinds if re.fullmatch(r"\w+", kind) and kind not in ("none", "openmpi")]
+    accounting = subprocess.run(["sacct"], capture_output=True, timeout=_SECONDS, check=False).returncode == 0
+    return (
+        f"{_run('scontrol', '--version').strip()}, cluster {cluster_name()}, --mpi: {', '.join(words)}, "
+        f"{'with' if accounting else 'without'} accounting"
+    )
+
+
+def job_states(job_ids: Iterable[str]) -> dict[str, SlurmState]:
+    """Return the state of each job.
+
+    slurmctld knows the jobs that wait, run, or ended some minutes ago; accounting, where there is any, knows the rest.
+
+    Args:
+        job_ids: such as "12" or "12_3" (a job of an array).
+
+    Raises:
+        EnvironmentSetupError: no Slurm here, or it does not answer.
+    """
+    wanted = list(dict.fromkeys(job_ids))
+    found = _from_controller() if wanted else {}
+    missing = [job_id for job_id in wanted if job_id not in found]
+    found |= _from_accounting(missing) if missing else {}
+    return {job_id: found.get(job_id, SlurmState(FORGOTTEN)) for job_id in wanted}
+
+
+def cancel(job_ids: list[str]) -> None:
+    """Cancel jobs; those that run are told to save, and have Slurm's `KillWait` for it (30 s by default).
+
+    Raises:
+        EnvironmentSetupError: Slurm refuses, or does not answer.
+    """
+    _run("scancel", *job_ids)
+
+
+def _from_controller() -> dict[str, SlurmState]:
+    lines = _run("squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%i|%T|%r").splitlines()
+    fields = (line.split("|", 2) for line in lines if line.count("|") >= 2)
+    return {job_id: SlurmState(name, "" if reason == "None" else reason) for job_id, name, reason in fields}
+
+
+def _from_accounting(job_ids: list[str]) -> dict[str, SlurmState]:
+    """Return what accounting knows of these jobs: nothing where it is disabled."""
+    command = ["sacct", "-n", "-P", "-X", "--array", "-o", "JobID,State", "-j", ",".join(job_ids)]
+    try:
+        lines = _run(*command).splitlines()
+    except EnvironmentSetupError:
+        return {}
+    fields = (line.split("|", 1) for line in lines if "|" in line)
+    return {job_id: SlurmState(state.split()[0]) for job_id, state in fields if state.strip()}  # "CANCELLED by 1000"
+
+
+def _run(*command: str) -> str:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=_SECONDS, check=False)
+    except FileNotFoundError:
+        raise EnvironmentSetupError(
+            f"{command[0]}: not found. Run this where Slurm's commands are (a login node), or use executor = 'local'."
+        ) from None
+    except subprocess.TimeoutExpired:
+        raise EnvironmentSetupError(f"{command[0]}: no answer from Slurm within {_SECONDS} s. Try again.") from None
+    if done.returncode:
+        lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
+        raise EnvironmentSetupError(f"{command[0]}: {lines[-1]}")
+    return done.stdout

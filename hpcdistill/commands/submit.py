@@ -1,0 +1,109 @@
+"""`hpcdistill submit`: hand runs to Slurm, or to this machine, through submitit. Needs neither MPI nor JAX."""
+
+from __future__ import annotations
+
+import argparse
+import textwrap
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hpcdistill.cluster.profile import Profile, load_profile
+from hpcdistill.cluster.sweep import Point, expand_sweeps
+from hpcdistill.commands.run import add_run_arguments, default_output
+from hpcdistill.config import load_config
+from hpcdistill.errors import ConfigError
+from hpcdistill.schema import describe_keys
+
+if TYPE_CHECKING:
+    from hpcdistill.cluster.request import Request
+
+HELP = "submit a run, or a sweep, to Slurm"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.dedent(
+        """\
+        Submit `hpcdistill run CONFIG` as a Slurm job, one task per MPI rank, as PROFILE describes the cluster. A job
+        that is preempted, reaches its time limit or loses a rank is requeued, and goes on from its last checkpoint.
+
+          hpcdistill submit CONFIG.toml --profile slurm/cpu.toml --dry-run
+          hpcdistill submit CONFIG.toml --profile slurm/cpu.toml --output runs/kip --wait
+          hpcdistill submit CONFIG.toml --profile slurm/cpu.toml --sweep seed=0,1 --sweep support.images_per_class=1,10
+
+        A sweep is a job array with a folder per point, OUTPUT/seed=0,images_per_class=1 and so on. `hpcdistill jobs`
+        shows what was submitted, `hpcdistill cancel` ends it.
+        """
+    )
+    parser.epilog = "keys of a profile, their defaults and meaning:\n" + describe_keys(Profile)
+    add_run_arguments(parser)
+    parser.add_argument("--profile", metavar="PROFILE.toml", required=True, help="the cluster; slurm/ has examples")
+    parser.add_argument("--sweep", dest="sweeps", metavar="SECTION.KEY=A,B,C", action="append", default=[],
+                        help="run with each of these values; several make all combinations")  # fmt: skip
+    parser.add_argument("--wait", action="store_true", help="show states and progress until all is over")
+    parser.add_argument("--dry-run", action="store_true", help="check everything and print the batch script only")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Submit; with `--wait`, return the worst exit code of the jobs."""
+    from hpcdistill.cluster.scripts import script_text
+
+    request = _request(args)
+    request.check()
+    _refuse_if_busy(request)
+    if args.dry_run:
+        print(script_text(request))
+        return 0
+    from hpcdistill.cluster.registry import remember
+    from hpcdistill.cluster.submission import submit
+
+    submission = submit(request)
+    remember(submission)
+    for job in submission.jobs:
+        print(f"job {job.job_id}: {job.output}", flush=True)
+    if not args.wait:
+        print("`hpcdistill jobs` shows how they are doing")
+        return 0
+    from hpcdistill.cluster.watch import wait_for
+
+    try:
+        return wait_for(submission)
+    except KeyboardInterrupt:
+        ids = " ".join(job.job_id for job in submission.jobs)
+        print(
+            f"\nno longer waiting; the jobs go on. `hpcdistill jobs` shows them, `hpcdistill cancel {ids}` ends them."
+        )
+        return 130
+
+
+def _refuse_if_busy(request: Request) -> None:
+    """Raise `ConfigError` if a job that was submitted before waits or works in one of the folders."""
+    from hpcdistill.cluster.registry import submissions
+    from hpcdistill.cluster.states import find_states
+
+    outputs = {str(run.output) for run in request.runs}
+    earlier = [s for s in submissions() if any(job.output in outputs for job in s.jobs)]
+    states = find_states(earlier)
+    for job, state in ((job, states[s.folder, job.job_id]) for s in earlier for job in s.jobs):
+        if job.output in outputs and not state.finished:
+            raise ConfigError(
+                f"{job.output}: job {job.job_id} is {state} there. Wait for it, end it with "
+                f"`hpcdistill cancel {job.job_id}`, or give another folder with --output."
+            )
+
+
+def _request(args: argparse.Namespace) -> Request:
+    from hpcdistill.cluster.request import Request, Run
+
+    profile, points = load_profile(args.profile), expand_sweeps(args.sweeps)
+    output = (args.output or default_output(args.config)).absolute()
+    if twice := {key for point in points for key in point.values} & {
+        s.partition("=")[0].strip() for s in args.settings
+    }:
+        raise ConfigError(f"{', '.join(sorted(twice))} is given by --set and by --sweep. Leave one out.")
+    runs = tuple(
+        Run(load_config(args.config, args.settings + point.settings), output / point.name, point.values)
+        for point in points or [Point({}, "")]
+    )
+    return Request(f"hpcdistill-{Path(args.config).stem}", profile, runs, output / "slurm", args.resume)

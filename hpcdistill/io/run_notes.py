@@ -1,0 +1,116 @@
+"""Small files beside a run's checkpoints: who writes there, how far it got, what an unfinished evaluation has counted.
+
+`OUTPUT/owner.json`, `reached.json`, `evaluation.json`. Called on rank 0.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import time
+import uuid
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from hpcdistill.errors import TakenOverError
+from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX
+
+#: Seconds between two notes of the step reached.
+_REACHED_INTERVAL_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Reached:
+    """How far a run got, saved or not: steps, and seconds spent on them."""
+
+    step: int
+    seconds: float
+
+
+class RunNotes:
+    """The notes in one run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder, self._token, self._last_reached = folder, uuid.uuid4().hex, -float("inf")
+
+    def take_over(self) -> None:
+        """Make this process the one that may write here; whoever wrote before ends when it comes to write again.
+
+        That is so where a node was lost to Slurm, which has started the job anew, but goes on computing; and where the
+        same run was started twice.
+
+        Raises:
+            OSError: the folder cannot be written to.
+        """
+        job = os.environ.get("SLURM_JOB_ID", "")
+        who = f"process {os.getpid()} on {socket.gethostname()}" + (f", job {job}" if job else "")
+        since = datetime.now().astimezone().isoformat(timespec="seconds")
+        _write(self._folder / "owner.json", {"token": self._token, "who": who, "since": since})
+
+    def check_owner(self) -> None:
+        """Raise `TakenOverError` if another process has taken over since `take_over`."""
+        owner = _read(self._folder / "owner.json")
+        if owner.get("token", self._token) != self._token:
+            raise TakenOverError(
+                f"{self._folder}: another run has taken over this folder ({owner.get('who')}, since "
+                f"{owner.get('since')}), so this one ends. Give each run a folder of its own with --output."
+            )
+
+    def write_reached(self, step: int, seconds: float) -> None:
+        """Note how far the run got, at most once a second."""
+        now = time.monotonic()
+        if now - self._last_reached >= _REACHED_INTERVAL_SECONDS:
+            self._last_reached = now
+            _try_to_write(self._folder / "reached.json", {"step": step, "seconds": seconds})
+
+    def read_reached(self) -> Reached | None:
+        """Return how far an earlier attempt got, or None where that was not noted."""
+        note = _read(self._folder / "reached.json")
+        try:
+            return Reached(int(note["step"]), float(note["seconds"]))
+        except (KeyError, TypeError, ValueError):
+            return None
+
+    def write_tally(self, what: str, counted: tuple[int, float, int]) -> None:
+        """Note what the evaluation `what` has counted: targets, squared residuals, right predictions."""
+        _try_to_write(self._folder / "evaluation.json", {"of": what, "counted": counted})
+
+    def read_tally(self, what: str) -> tuple[int, float, int]:
+        """Return what an earlier attempt at the evaluation `what` has counted; zeros if there was none."""
+        note = _read(self._folder / "evaluation.json")
+        try:
+            done, squares, hits = note["counted"] if note.get("of") == what else (0, 0.0, 0)
+            return int(done), float(squares), int(hits)
+        except (KeyError, TypeError, ValueError):
+            return 0, 0.0, 0
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return a note, empty where it is missing or damaged."""
+    try:
+        note = json.loads(path.read_text())
+    except (OSError, ValueError):
+        return {}
+    return note if isinstance(note, dict) else {}
+
+
+def _write(path: Path, note: dict[str, Any]) -> None:
+    """Write a note so that a reader finds the old one or the new one."""
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        temporary.write_text(json.dumps(note) + "\n")
+        os.replace(temporary, path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def _try_to_write(path: Path, note: dict[str, Any]) -> None:
+    """Write a note that a run can do without, as on a disk that is full."""
+    try:
+        _write(path, note)
+    except OSError:
+        return

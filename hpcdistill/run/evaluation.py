@@ -1,0 +1,62 @@
+"""Evaluating a support on many targets: chunk by chunk, so that it can be stopped, and resumed, in between."""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+
+from hpcdistill.distill.assemble import Targets
+from hpcdistill.distill.krr import Metrics, Support, Tally
+from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.mpi.collectives import on_root
+from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.stop import Boundary
+
+
+class Evaluator:
+    """Evaluates the supports of a run; what an earlier attempt at the run has counted is not evaluated again."""
+
+    def __init__(self, experiment: Experiment, directory: RunDirectory, boundary: Boundary) -> None:
+        self._experiment, self._directory, self._boundary = experiment, directory, boundary
+
+    def test(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Metrics | None:
+        """Return loss and accuracy on the test images, or None where there are none. Collective.
+
+        Args:
+            support: of the images `x_s`.
+
+        Raises:
+            StopRequested: on every rank; what is counted so far is saved.
+        """
+        targets = self._experiment.test_targets()
+        return None if targets is None else self._evaluate(support, x_s, y_s, targets, "test")
+
+    def validation(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Metrics | None:
+        """Return the same on the validation images, or None where none are held out. Collective."""
+        indices = self._experiment.validation
+        if len(indices) == 0:
+            return None
+        targets = self._experiment.train_targets(indices, "validation images")
+        return self._evaluate(support, x_s, y_s, targets, "validation")
+
+    def _evaluate(self, support: Support, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str) -> Metrics:
+        comm, what = self._experiment.comm, _fingerprint(x_s, y_s, split)
+        tally = before = Tally(*on_root(comm, lambda: self._directory.notes.read_tally(what)))
+        if before.done:
+            self._experiment.reporter.say(f"evaluation goes on after {before.done} of {targets.count} {split} images")
+        for tally in support.tallies(y_s, targets, before):
+            targets.report(tally.done, targets.count)
+            if tally.done < targets.count:
+                counted = (tally.done, tally.squares, tally.hits)
+                on_root(comm, lambda counted=counted: self._directory.notes.write_tally(what, counted))  # type: ignore[misc]
+                self._boundary.check(comm)
+        return tally.metrics(y_s.shape[1])
+
+
+def _fingerprint(x_s: np.ndarray, y_s: np.ndarray, split: str) -> str:
+    """Return what tells one evaluation within a run from all others."""
+    digest = hashlib.sha256(split.encode())
+    for array in (x_s, y_s):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()

@@ -1,0 +1,38 @@
+"""Python for a rank of a test job, with gradients that are slow, or that fail on one rank.
+
+A profile's `launch.python` names it: `python acting.py slow=SECONDS fail=RANK -u -m MODULE ARGUMENTS`.
+"""
+
+import runpy
+import sys
+import time
+
+from mpi4py import MPI
+
+from hpcdistill.distill.krr import Support
+
+
+def act(seconds, failing_rank):
+    """Let gradients take longer, and the third fail on one rank."""
+    gradient, calls = Support.gradient, []
+
+    def acted(self, *arguments):
+        calls.append(None)
+        time.sleep(seconds)
+        if MPI.COMM_WORLD.Get_rank() == failing_rank and len(calls) == 3:
+            raise LookupError("a cosmic ray")
+        return gradient(self, *arguments)
+
+    Support.gradient = acted
+
+
+def main():
+    module = sys.argv.index("-m")
+    options = dict(option.split("=") for option in sys.argv[1:module] if "=" in option)
+    act(float(options.get("slow", 0)), int(options.get("fail", -1)))
+    sys.argv = sys.argv[module + 1 :]
+    runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

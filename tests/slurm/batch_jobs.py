@@ -1,0 +1,147 @@
+"""Submitting jobs to a test cluster, disturbing them, and waiting for what comes of it."""
+
+import re
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import tomli_w
+from launch import SHARED_CORES, Result, write_config
+
+from hpcdistill.attempt import read_attempts
+from hpcdistill.errors import CheckpointError
+from hpcdistill.io.checkpoint import read_checkpoint
+
+#: Each method, in few steps with many checkpoints.
+CONFIGS = {
+    "kip": {"kip": {"steps": 120, "batch": 100, "evaluate_every": 40}, "checkpoint": {"every": 10}},
+    "label_solve": {"method": "label_solve", "label_solve": {"chunk": 20}},
+    "krr": {"method": "krr", "krr": {"draws": 40}, "support": {"images_per_class": 3}},
+}
+PATIENCE_SECONDS = 180
+#: Virtual nodes share a host: Open MPI's ranks must not look for each other in shared memory, and two attempts at a job
+#: that overlap on different nodes must not share temporary files.
+OPEN_MPI = {
+    "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_mpi_yield_when_idle": "1",
+    "TMPDIR": "${SLURM_CONF%/*}/tmp-$SLURMD_NODENAME",
+}  # fmt: skip
+ACTING = Path(__file__).with_name("acting.py")
+
+
+def wait_until(true, what):
+    """Wait for a condition; return what it returns."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not (found := true()):
+        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
+        time.sleep(0.1)
+    return found
+
+
+@dataclass(frozen=True)
+class SubmittedJob:
+    """A job of `hpcdistill submit`, or of sbatch."""
+
+    cluster: object
+    id: str
+    output: Path
+    log_path: Path
+
+    @property
+    def log(self):
+        return self.log_path.read_text(errors="replace") if self.log_path.exists() else ""
+
+    @property
+    def attempts(self):
+        """What the status file of each attempt says."""
+        return read_attempts(self.output / "slurm", self.id)
+
+    @property
+    def state(self):
+        return self.cluster.run("squeue", "-h", "-t", "all", "-j", self.id, "-o", "%T").stdout.strip()
+
+    @property
+    def step(self):
+        try:
+            return read_checkpoint(self.output / "latest.h5", "history").attributes["step"]
+        except CheckpointError:
+            return -1
+
+    def wait_for_step(self, step):
+        wait_until(lambda: self.step >= step, f"step {step} of job {self.id}\n{self.log}")
+
+    def wait_for_state(self, *states):
+        return wait_until(lambda: self.state in states and self.state, f"job {self.id} {states}\n{self.log}")
+
+    def wait_for_attempt(self, number):
+        wait_until(lambda: len(self.attempts) >= number, f"attempt {number} of job {self.id}\n{self.log}")
+
+    def signal(self, name):
+        self.cluster.run("scancel", f"--signal={name}", self.id)
+
+    def rank_process(self, rank):
+        """Process id of a rank."""
+        wanted = {f"SLURM_JOB_ID={self.id}", f"SLURM_PROCID={rank}"}
+        for node in self.cluster.nodes:
+            for pid in self.cluster.processes(node):
+                environ = _read(f"/proc/{pid}/environ").split("\0")
+                if wanted <= set(environ) and any(name.startswith("PMIX_RANK=") for name in environ):
+                    return pid
+        raise AssertionError(f"job {self.id} has no rank {rank}")
+
+
+def _read(path):
+    try:
+        return Path(path).read_text(errors="replace")
+    except OSError:
+        return ""
+
+
+class Workplace:
+    """A folder from which a test submits, with a memory of its own of what was submitted."""
+
+    def __init__(self, cluster, folder):
+        self.cluster, self.folder = cluster, folder
+        self.environment = cluster.environment | SHARED_CORES | {"HPCDISTILL_STATE": str(folder / "state")}
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.cluster.run("scancel", "--user=root", check=False)
+        self.cluster.revive()
+        wait_until(lambda: not self.cluster.run("squeue", "-h").stdout.strip(), "an empty queue")
+
+    def profile(self, *, nodes=1, ranks=2, acting="", launch=None, variables=None, **sections):
+        """Write a profile: `ranks` in all on `nodes`; `acting` for tests/slurm/acting.py. Return its path."""
+        python = {"python": f"{sys.executable} {ACTING} {acting}"} if acting else {}
+        resources = {"nodes": nodes, "tasks_per_node": ranks // nodes, "time": "10"}
+        table = {
+            "resources": resources | sections.pop("resources", {}),
+            "launch": python | (launch or {}),
+            "environment": {"variables": OPEN_MPI | (variables or {})},
+            "restart": {"signal_delay_seconds": 60} | sections.pop("restart", {}),
+        }  # fmt: skip
+        path = self.folder / f"profile-{len(list(self.folder.glob('profile-*')))}.toml"
+        path.write_text(tomli_w.dumps(table))
+        return path
+
+    def config(self, **sections):
+        """Write a configuration; return its path."""
+        return write_config(self.folder / f"c{len(list(self.folder.glob('c*.toml')))}.toml", **sections)
+
+    def call(self, *arguments, prefix=(sys.executable, "-m", "hpcdistill"), **environment):
+        """Run the command line here; return its `Result`."""
+        command = [*prefix, *map(str, arguments)]
+        done = subprocess.run(command, env=self.environment | environment, cwd=self.folder, text=True, check=False,
+                              capture_output=True, timeout=PATIENCE_SECONDS)  # fmt: skip
+        return Result(done.returncode, done.stdout, done.stderr)
+
+    def submit(self, config, profile, *arguments):
+        """Submit one run; return its job."""
+        output = self.folder / f"out{len(list(self.folder.glob('out*')))}"
+        result = self.call("submit", config, "--profile", profile, "--output", output, *arguments)
+        assert result.code == 0, result.stderr
+        job_id = re.search(r"^job (\d+):", result.stdout, re.MULTILINE)[1]
+        return SubmittedJob(self.cluster, job_id, output, output / "slurm" / f"{job_id}_0_log.out")

@@ -1,0 +1,51 @@
+import pytest
+
+from hpcdistill.errors import TakenOverError
+from hpcdistill.io.run_notes import RunNotes
+
+
+def test_who_takes_over_last_may_write(tmp_path):
+    first, second = RunNotes(tmp_path), RunNotes(tmp_path)
+    first.check_owner()  # nobody has said anything yet
+    first.take_over()
+    first.check_owner()
+    second.take_over()
+    second.check_owner()
+    with pytest.raises(TakenOverError, match=r"another run has taken over this folder \(process \d+ on .*--output"):
+        first.check_owner()
+
+
+def test_step_reached_is_noted_now_and_then(tmp_path, monkeypatch):
+    clock = [0.0]
+    monkeypatch.setattr("hpcdistill.io.run_notes.time.monotonic", lambda: clock[0])
+    notes = RunNotes(tmp_path)
+    assert notes.read_reached() is None
+    for step, clock[0] in ((1, 10.0), (2, 10.5), (3, 11.0), (4, 11.9)):
+        notes.write_reached(step, step / 8)
+    assert (notes.read_reached().step, notes.read_reached().seconds) == (3, 3 / 8)
+
+
+def test_tally_belongs_to_one_evaluation(tmp_path):
+    notes = RunNotes(tmp_path)
+    notes.write_tally("a", (7, 1 / 3, 5))
+    assert RunNotes(tmp_path).read_tally("a") == (7, 1 / 3, 5)
+    assert notes.read_tally("b") == (0, 0.0, 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[1]", "3", '{"of": "a"}', '{"of": "a", "counted": [1]}', '{"counted": "x"}']
+)
+def test_damaged_notes_say_nothing(tmp_path, text):
+    for name in ("owner", "reached", "evaluation"):
+        (tmp_path / f"{name}.json").write_text(text)
+    notes = RunNotes(tmp_path)
+    assert notes.read_reached() is None
+    assert notes.read_tally("a") == (0, 0.0, 0)
+    notes.check_owner()
+
+
+def test_notes_that_cannot_be_written_are_no_error(tmp_path):
+    notes = RunNotes(tmp_path / "nowhere")
+    notes.write_reached(1, 1.0)
+    notes.write_tally("a", (1, 1.0, 1))
+    assert list(tmp_path.iterdir()) == []
