@@ -35,10 +35,32 @@ class DataConfig:
 
 
 @dataclass(frozen=True)
+class PreprocessConfig:
+    """Section `[preprocess]`. Channels are always standardised."""
+
+    zca: bool = key(False, "then normalise each image and whiten by regularised ZCA, as the papers do with RGB images")
+    zca_reg: float = key(0.1, "ridge of ZCA relative to the mean eigenvalue of the covariance", above=0)
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """Section `[augment]`: random changes of KIP's target images, fresh every step."""
+
+    rotation: float = key(0.0, "largest angle, in degrees, either way", minimum=0, maximum=180)
+    shift: float = key(0.0, "largest shift along each axis, as a fraction of the side", minimum=0, below=1)
+    flip: bool = key(False, "mirror half of the images, left to right (not for digits)")
+    channel_shift: float = key(0.0, "largest change of a channel, as a fraction of its range", minimum=0, below=1)
+    unchanged: float = key(0.0, "fraction of the images that is left as it is", minimum=0, maximum=1)
+
+
+@dataclass(frozen=True)
 class SupportConfig:
     """Section `[support]`."""
 
     images_per_class: int = key(10, "size of the distilled set; 0 means all training images (krr only)", minimum=0)
+    init: str = key("natural", "what KIP starts from: natural (training images), noise, or a checkpoint or .npz file")
+    corruption: float = key(0.0, "KIP: fraction of each image's pixels that is, and stays, noise", minimum=0, below=1)
+    label_scale: float = key(1.0, "what all labels (one-hot minus 1/classes) are multiplied by", above=0)
 
 
 @dataclass(frozen=True)
@@ -66,10 +88,11 @@ class KipConfig:
     """Section `[kip]`."""
 
     steps: int = key(300, "gradient steps", minimum=0)
-    batch: int = key(5000, "target images per step, class-balanced, fresh every step", minimum=1)
+    batch: int = key(5000, "target images per step, class-balanced, fresh every step; 0: all, every step", minimum=0)
     learning_rate: float = key(4e-2, "Adam's step for images", minimum=0)
     learn_labels: bool = key(True, "learn the support labels too")
     label_learning_rate: float = key(4e-2, "Adam's step for labels", minimum=0)
+    architectures: tuple[str, ...] = key((), "sampling KIP: each step draws its kernel from these; empty: the kernel's")
     evaluate_every: int = key(20, "steps between evaluations on test (and validation) images", minimum=1)
     patience: int = key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
 
@@ -106,6 +129,8 @@ class Config:
     )
     seed: int = key(0, "decides every random draw, whatever the number of ranks", minimum=0)
     data: DataConfig = field(default_factory=DataConfig)
+    preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
     support: SupportConfig = field(default_factory=SupportConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
     solve: SolveConfig = field(default_factory=SolveConfig)
@@ -119,6 +144,10 @@ class Config:
         """The network whose kernel is used."""
         k = self.kernel
         return parse_architecture(k.architecture, k.kind, k.w_std, k.b_std)
+
+    def with_architecture(self, name: str) -> Config:
+        """Return the same configuration with another network's kernel."""
+        return dataclasses.replace(self, kernel=dataclasses.replace(self.kernel, architecture=name))
 
     def to_toml(self) -> str:
         """Return the resolved configuration as TOML."""
@@ -181,8 +210,11 @@ def changed_keys(old: Config, new: Config) -> list[str]:
 
 
 def _check_together(config: Config) -> None:
-    _ = config.architecture  # raises if unknown
+    for name in (config.kernel.architecture, *config.kip.architectures):
+        _ = config.with_architecture(name).architecture  # raises if it is unknown
     if config.support.images_per_class == 0 and config.method != "krr":
         raise ConfigError(f"support.images_per_class must be at least 1 for method {config.method!r}, not 0.")
+    if config.method != "kip" and (config.support.init != "natural" or config.support.corruption):
+        raise ConfigError(f"support.init and support.corruption are for method 'kip', not {config.method!r}.")
     if config.kip.patience and not config.data.validation:
         raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")

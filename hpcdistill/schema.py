@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import math
+import operator
 import tomllib
 import typing
 from collections.abc import Mapping
@@ -22,12 +23,23 @@ from hpcdistill.errors import ConfigError
 SectionType = TypeVar("SectionType")
 
 
-def key(default: Any, text: str, choices: tuple[str, ...] = (), minimum: float | None = None) -> Any:
+def key(
+    default: Any,
+    text: str,
+    choices: tuple[str, ...] = (),
+    *,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    above: float | None = None,
+    below: float | None = None,
+) -> Any:
     """Return a dataclass field with a default, a line of help, and what values are valid.
 
     Types: int, float, str, bool; `tuple[str, ...]`, in TOML an array of texts; `Mapping[str, str]`, a table of texts.
+    Numbers with a bound (`minimum`, `maximum` may be reached, `above`, `below` not) must be finite.
     """
-    metadata = {"help": text, "choices": choices, "minimum": minimum}
+    bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
+    metadata = {"help": text, "choices": choices, "bounds": {k: b for k, b in bounds.items() if b is not None}}
     if isinstance(default, dict):
         return field(default_factory=lambda: dict(default), metadata=metadata)
     return field(default=default, metadata=metadata)
@@ -74,10 +86,14 @@ def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, 
         raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
     if metadata["choices"] and value not in metadata["choices"]:
         raise ConfigError(f"{where}: {key} is {value!r}. Valid: {', '.join(metadata['choices'])}.")
-    minimum, number = metadata["minimum"], typing.cast(Any, value)
-    if minimum is not None and not minimum <= number < math.inf:
-        raise ConfigError(f"{where}: {key} must be finite and at least {minimum}, not {value}.")
+    bounds, number = metadata["bounds"], typing.cast(Any, value)
+    if bounds and not (math.isfinite(number) and all(_WITHIN[k](number, b) for k, b in bounds.items())):
+        wanted = " and ".join(f"{k} {b}" for k, b in bounds.items())
+        raise ConfigError(f"{where}: {key} must be finite and {wanted}, not {value}.")
     return value
+
+
+_WITHIN = {"at least": operator.ge, "above": operator.gt, "at most": operator.le, "below": operator.lt}
 
 
 _TYPE_NAMES: dict[Any, str] = {

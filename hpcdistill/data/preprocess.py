@@ -3,11 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
 #: Images converted to float64 at a time while fitting.
 _FIT_CHUNK = 4096
+
+
+class Preprocessing(Protocol):
+    """What stands between raw images and kernels."""
+
+    def apply(self, images: np.ndarray) -> np.ndarray:
+        """Return raw images `(n, h, w, c)` of any dtype preprocessed, float64."""
+        ...
+
+    def display(self, x: np.ndarray) -> np.ndarray:
+        """Return preprocessed images as uint8 to look at."""
+        ...
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps of it, by name."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -38,6 +55,10 @@ class Standardisation:
         low, high = self.display_range
         scaled = (self.invert(x) - low) * (255.0 / (high - low))
         return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Return what a checkpoint keeps of it, by name."""
+        return {"mean": self.mean, "std": self.std, "display_range": np.array(self.display_range)}
 
 
 def fit_standardisation(images: np.ndarray, indices: np.ndarray, display_range: tuple[float, float]) -> Standardisation:

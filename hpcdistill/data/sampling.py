@@ -13,7 +13,7 @@ import numpy as np
 from hpcdistill.errors import ConfigError
 
 # One stream of random numbers for each purpose.
-_VALIDATION, _SUPPORT, _BATCH, _SUBSET = 0, 1, 2, 3
+_VALIDATION, _SUPPORT, _BATCH, _SUBSET, _AUGMENTATION, _NOISE, _KERNEL = range(7)
 
 
 @dataclass(frozen=True)
@@ -91,13 +91,31 @@ def draw_support(pool: Pool, per_class: int, seed: int, draw: int = 0) -> np.nda
 def draw_batch(pool: Pool, count: int, seed: int, step: int) -> np.ndarray:
     """Return indices of `count` random, class-balanced images in random order: the target batch of a step.
 
-    Where `count` is no multiple of the number of classes, random classes get one more.
+    A `count` of 0 means all images, in ascending order. Where `count` is no multiple of the number of classes, random
+    classes get one more.
 
     Raises:
         ConfigError: a class has too few images.
     """
+    if count == 0:
+        return pool.indices
     rng = np.random.default_rng([seed, _BATCH, step])
     return rng.permutation(_draw(pool, count, rng, f"kip.batch={count}"))
+
+
+def augmentation_generator(seed: int, step: int) -> np.random.Generator:
+    """Return the generator of what happens to the images of a step's batch."""
+    return np.random.default_rng([seed, _AUGMENTATION, step])
+
+
+def noise_generator(seed: int) -> np.random.Generator:
+    """Return the generator of the noise in a support: where it is, and what."""
+    return np.random.default_rng([seed, _NOISE])
+
+
+def draw_kernel(count: int, seed: int, step: int) -> int:
+    """Return which of `count` kernels a step uses."""
+    return int(np.random.default_rng([seed, _KERNEL, step]).integers(count))
 
 
 def _draw(pool: Pool, count: int, rng: np.random.Generator, key: str) -> np.ndarray:

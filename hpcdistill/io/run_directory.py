@@ -21,13 +21,14 @@ def in_paper_schedule(step: int) -> bool:
 
 
 class RunDirectory:
-    """`OUTPUT/checkpoints/step-NNNNNN.h5`, `OUTPUT/latest.h5` (a link), `OUTPUT/best.h5`, and the run's notes."""
+    """`OUTPUT/checkpoints/step-NNNNNN.h5`, `OUTPUT/latest.h5` (a link), `OUTPUT/best.h5`, the ZCA matrix, notes."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.latest = path / "latest.h5"
         self.best = path / "best.h5"
+        self.preprocess = path / "preprocess.h5"
         self.notes = RunNotes(path)
 
     def checkpoint_path(self, step: int) -> Path:

@@ -11,6 +11,7 @@ from mpi4py import MPI
 from hpcdistill.attempt import StopSignal, attempt_number
 from hpcdistill.config import Config
 from hpcdistill.distill.history import History
+from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
@@ -21,6 +22,7 @@ from hpcdistill.run.experiment import Experiment, load_experiment
 from hpcdistill.run.kip import run_kip
 from hpcdistill.run.krr import run_krr
 from hpcdistill.run.label_solve import run_label_solve
+from hpcdistill.run.preprocessing import keep_preprocessing, preprocessing_hash
 from hpcdistill.run.recorder import check_same_run
 from hpcdistill.run.stop import Boundary
 
@@ -47,8 +49,10 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         if (attempt := attempt_number()) > 1:
             reporter.say(f"attempt {attempt} of this job")
         checkpoint = _find_checkpoint(comm, config, directory, reporter) if resume else None
-        experiment = load_experiment(comm, config, reporter)
+        experiment = load_experiment(comm, config, reporter, directory.preprocess if checkpoint else None)
+        on_root(comm, lambda: _check_preprocessing(checkpoint, preprocessing_hash(experiment.preprocessing)))
         on_root(comm, lambda: directory.prepare(resume=resume))
+        keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=checkpoint is not None)
         reporter.say(_headline(experiment, output))
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
             _METHODS[config.method](experiment, directory, checkpoint, Boundary(asked, reporter.say))
@@ -66,6 +70,15 @@ def _find_checkpoint(
         return checkpoint
 
     return on_root(comm, find)
+
+
+def _check_preprocessing(checkpoint: Checkpoint | None, sha256: str) -> None:
+    """Raise `CheckpointError` if a resumed run's images would be preprocessed in another way than before."""
+    if checkpoint is not None and checkpoint.attributes.get("zca_sha256", "") != sha256:
+        raise CheckpointError(
+            "preprocess.h5, or the training data, is not what the run to be resumed was made with. Restore it, or "
+            "start anew in another folder with --output."
+        )
 
 
 def _what_is_lost(checkpoint: Checkpoint | None, reached: Reached | None) -> str:

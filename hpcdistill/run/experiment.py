@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 
 from mpi4py import MPI
 
 from hpcdistill.config import Config
+from hpcdistill.data.augment import Augmentation, Changes
 from hpcdistill.data.dataset import Dataset, Split
-from hpcdistill.data.preprocess import Standardisation, centred_one_hot, fit_standardisation
+from hpcdistill.data.preprocess import Preprocessing, centred_one_hot
 from hpcdistill.data.readers import load_dataset
-from hpcdistill.data.sampling import Pool, draw_subset, hold_out, make_pool
+from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
 from hpcdistill.errors import ConfigError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root, share_array
 from hpcdistill.progress import Reporter
+from hpcdistill.run.preprocessing import load_preprocessing
 
 
 @dataclass(frozen=True)
@@ -31,7 +34,9 @@ class Experiment:
         pool: training images that may be drawn.
         validation, test: indices of the images held out of the training split, and of those of the test split that are
             used, ascending; `test` is None where the data set has no test split.
-        standardise: fitted on the pool.
+        preprocessing: fitted on the pool.
+        kernels: of `kernel.architecture`.
+        sampled: those between which sampling KIP chooses; none for plain KIP.
     """
 
     comm: MPI.Intracomm
@@ -41,31 +46,60 @@ class Experiment:
     pool: Pool
     validation: np.ndarray
     test: np.ndarray | None
-    standardise: Standardisation
+    preprocessing: Preprocessing
     kernels: Kernels
+    sampled: tuple[Kernels, ...] = ()
 
-    def _fetch(self, split: Split, indices: np.ndarray, start: int, stop: int) -> tuple[np.ndarray, np.ndarray]:
+    def _fetch(
+        self, split: Split, indices: np.ndarray, changes: Changes | None, start: int, stop: int
+    ) -> tuple[np.ndarray, np.ndarray]:
         chosen = indices[start:stop]
-        y = centred_one_hot(split.labels[chosen], self.dataset.n_classes)
-        return self.standardise.apply(split.images[chosen]), y
+        images = split.images[chosen]
+        if changes is not None:
+            images = changes.apply(images, start)
+        return self.preprocessing.apply(images), self.labels(split.labels[chosen])
+
+    def labels(self, classes: np.ndarray) -> np.ndarray:
+        """Return classes `(n,)` as rows of labels `(n, n_classes)`, float64."""
+        return self.config.support.label_scale * centred_one_hot(classes, self.dataset.n_classes)
+
+    def batch_targets(self, step: int) -> Targets:
+        """Return the targets of a KIP step: a random batch (or all training images), augmented as configured."""
+        config, train = self.config, self.dataset.train
+        indices = draw_batch(self.pool, config.kip.batch, config.seed, step)
+        augmentation = Augmentation(**vars(config.augment), display_range=self.dataset.display_range)
+        changes = None
+        if not augmentation.changes_nothing:
+            changes = augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
+        report = partial(self.reporter.rows, "training images of this rank")
+        return Targets(partial(self._fetch, train, indices, changes), len(indices), report)
+
+    def batch_kernels(self, step: int) -> Kernels:
+        """Return the kernels that a KIP step uses."""
+        if not self.sampled:
+            return self.kernels
+        return self.sampled[draw_kernel(len(self.sampled), self.config.seed, step)]
 
     def train_targets(self, indices: np.ndarray, title: str = "training images of this rank") -> Targets:
         """Return training images as targets, with a title for reports of progress on them."""
         report = partial(self.reporter.rows, title)
-        return Targets(partial(self._fetch, self.dataset.train, indices), len(indices), report)
+        return Targets(partial(self._fetch, self.dataset.train, indices, None), len(indices), report)
 
     def test_targets(self) -> Targets | None:
         """Return the test images as targets, or None where the data set has none."""
         if self.dataset.test is None or self.test is None:
             return None
         report = partial(self.reporter.rows, "test images")
-        return Targets(partial(self._fetch, self.dataset.test, self.test), len(self.test), report)
+        return Targets(partial(self._fetch, self.dataset.test, self.test, None), len(self.test), report)
 
     def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return training images and their centred one-hot labels as `(x_s, y_s)`, float64."""
         train = self.dataset.train
-        y = centred_one_hot(train.labels[indices], self.dataset.n_classes)
-        return self.standardise.apply(train.images[indices]), y
+        return self.preprocessing.apply(train.images[indices]), self.labels(train.labels[indices])
+
+    def display(self, x: np.ndarray) -> np.ndarray:
+        """Return preprocessed images as uint8 to look at. Collective: rank 0 makes them, which takes ZCA a matrix."""
+        return on_root(self.comm, lambda: self.preprocessing.display(x))
 
     def factored_support(self, x_s: np.ndarray) -> Support:
         """Return a support of preprocessed images with its kernel factored as configured. Collective; close it."""
@@ -73,8 +107,13 @@ class Experiment:
         return Support(self.comm, self.kernels, x_s, solve.reg, solve.method)
 
 
-def load_experiment(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Experiment:
+def load_experiment(
+    comm: MPI.Intracomm, config: Config, reporter: Reporter, zca_file: Path | None = None
+) -> Experiment:
     """Load, check and preprocess the data and choose the kernels. Collective.
+
+    Args:
+        zca_file: where the ZCA matrix may be kept already.
 
     Raises:
         DataError, ConfigError: on every rank, before anything is computed or written.
@@ -86,10 +125,13 @@ def load_experiment(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> 
         pool, validation = hold_out(pool, config.data.validation, config.seed)
         test = None if dataset.test is None else subset(config, dataset, "test_size").indices
         check_sizes(config, pool)
-    standardise = on_root(comm, lambda: fit_standardisation(dataset.train.images, pool.indices, dataset.display_range))
     with agree(comm):
-        kernels = choose_kernels(config, dataset.image_shape, reporter.say)
-    return Experiment(comm, config, reporter, dataset, pool, validation, test, standardise, kernels)
+        kernels, *sampled = (
+            choose_kernels(config.with_architecture(name), dataset.image_shape, reporter.say)
+            for name in (config.kernel.architecture, *config.kip.architectures)
+        )
+    preprocessing = load_preprocessing(comm, config, dataset, pool, zca_file, reporter)
+    return Experiment(comm, config, reporter, dataset, pool, validation, test, preprocessing, kernels, tuple(sampled))
 
 
 def subset(config: Config, dataset: Dataset, key: str) -> Pool:
@@ -152,17 +194,18 @@ def check_sizes(config: Config, pool: Pool) -> None:
             f"support.images_per_class={per_class}, but class {smallest} has {pool.smallest_class} training images. "
             f"Use at most {pool.smallest_class}."
         )
-    n_s, n_t = per_class * n_classes, config.kip.batch if config.method == "kip" else len(pool)
+    batch = config.kip.batch if config.method == "kip" else 0
+    n_s, n_t = per_class * n_classes, batch or len(pool)
     if n_s > n_t:
         key, remedy = f"the {n_t} training images", ""
-        if config.method == "kip":
+        if batch:
             key, remedy = f"kip.batch={n_t}", " or raise kip.batch"
         raise ConfigError(
             f"support of {n_s} images ({per_class} per class) is larger than the target: {key}. "
             f"Lower support.images_per_class{remedy}."
         )
-    if config.method == "kip" and n_t > pool.smallest_class * n_classes:
+    if batch and n_t > pool.smallest_class * n_classes:
         raise ConfigError(
             f"kip.batch={n_t}, but class-balanced batches can have at most {pool.smallest_class * n_classes} images: "
-            f"the smallest class has {pool.smallest_class}."
+            f"the smallest class has {pool.smallest_class}. Use kip.batch=0 for all images."
         )

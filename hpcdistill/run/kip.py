@@ -7,15 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hpcdistill.data.sampling import draw_batch, draw_support
 from hpcdistill.distill.history import History
 from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.distill.krr import Gradient
 from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
 from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.initial_support import make_initial_support, noise_mask
 from hpcdistill.run.recorder import Recorder
 from hpcdistill.run.stop import Boundary
 
@@ -27,6 +28,7 @@ class _Progress:
     state: KipState
     history: History
     source_index: np.ndarray
+    initial_display: np.ndarray
 
 
 def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary) -> None:
@@ -39,21 +41,21 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     comm, config = experiment.comm, experiment.config
     adam = make_adam(config) if comm.Get_rank() == 0 else None
     now = _restore(resumed) if resumed else _begin(experiment, adam)
-    recorder = Recorder(experiment, directory, now.source_index)
+    recorder = Recorder(experiment, directory, now.source_index, now.initial_display)
+    noise = noise_mask(config, now.state.x_s.shape)
     evaluator = Evaluator(experiment, directory, boundary)
     saved = now.state.step if resumed else -1
     started = time.monotonic() - now.history.last_seconds
     previous = now.state
     while True:
         state = now.state
-        batch = experiment.train_targets(draw_batch(experiment.pool, config.kip.batch, config.seed, state.step))
         try:
             _check_range(experiment, state)
             _evaluate(experiment, now, recorder, evaluator)
             done = _is_done(experiment, now)
             if not done:
                 boundary.check(comm)
-            gradient = None if done else kip_gradient(comm, experiment.kernels, state, batch, config)
+            gradient = None if done else _gradient(experiment, state, noise)
         except StopRequested:
             if state.step != saved:
                 _save(recorder, state, now.history)
@@ -94,13 +96,12 @@ def _check_range(experiment: Experiment, state: KipState) -> None:
 
 
 def _begin(experiment: Experiment, adam: object) -> _Progress:
-    config = experiment.config
-    source = draw_support(experiment.pool, config.support.images_per_class, config.seed)
-    x_s, y_s = experiment.natural_support(source)
+    initial = on_root(experiment.comm, lambda: make_initial_support(experiment))
+    x_s, y_s = initial.x_s, initial.y_s
     optimizer = on_root(experiment.comm, lambda: adam.init({"images": x_s, "labels": y_s}))  # type: ignore[attr-defined]
     history = History()
     history.add(0)
-    return _Progress(KipState(0, x_s, y_s, optimizer), history, source)
+    return _Progress(KipState(0, x_s, y_s, optimizer), history, initial.source_index, experiment.display(x_s))
 
 
 def _restore(checkpoint: Checkpoint) -> _Progress:
@@ -108,7 +109,16 @@ def _restore(checkpoint: Checkpoint) -> _Progress:
     state = KipState(
         int(arrays["random/step"][0]), arrays["support/images"], arrays["support/labels"], checkpoint.group("optimizer")
     )
-    return _Progress(state, History.from_arrays(checkpoint.group("history")), arrays["support/source_index"])
+    history = History.from_arrays(checkpoint.group("history"))
+    return _Progress(state, history, arrays["support/source_index"], arrays["support/initial_display"])
+
+
+def _gradient(experiment: Experiment, state: KipState, noise: np.ndarray) -> Gradient:
+    """Return the gradient of this step's batch, zero for pixels that stay noise. Collective."""
+    kernels, targets = experiment.batch_kernels(state.step), experiment.batch_targets(state.step)
+    gradient = kip_gradient(experiment.comm, kernels, state, targets, experiment.config)
+    gradient.images[noise] = 0.0
+    return gradient
 
 
 def _is_due(step: int, every: int) -> bool:

@@ -47,7 +47,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         assert metrics is not None  # there is a test split
         seconds = bcast_object(experiment.comm, time.monotonic() - started)
         history.add(draw, test_accuracy=metrics.accuracy, seconds=seconds)
-        Recorder(experiment, directory, source).save(draw, x_s, y_s, history)
+        Recorder(experiment, directory, source, experiment.display(x_s)).save(draw, x_s, y_s, history)
         experiment.reporter.advance("draw", draw + 1, draws, f"test {metrics.accuracy:.2%}")
     accuracy = history.column("test_accuracy")
     spread = f" ± {np.std(accuracy, ddof=1):.2%}" if draws > 1 else ""

@@ -30,7 +30,7 @@ def run_label_solve(
     reduction = REDUCTIONS[config.label_solve.method]
     source = draw_support(experiment.pool, config.support.images_per_class, config.seed)
     x_s, y_s = experiment.natural_support(source)
-    recorder = Recorder(experiment, directory, source)
+    recorder = Recorder(experiment, directory, source, experiment.display(x_s))
     indices = experiment.pool.indices
 
     history, square, chunks, absorbed = History(), np.zeros((sum(y_s.shape),) * 2), 0, 0

@@ -15,15 +15,24 @@ from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.preprocessing import preprocessing_hash
 
 
 class Recorder:
-    """Writes the checkpoints of one run. Every method is collective."""
+    """Writes the checkpoints of one run. Every method is collective.
 
-    def __init__(self, experiment: Experiment, directory: RunDirectory, source_index: np.ndarray) -> None:
+    Args:
+        source_index: training images that the support was drawn as; -1 for one that is none.
+        initial_display: the images that the run starts from as they look, uint8.
+    """
+
+    def __init__(
+        self, experiment: Experiment, directory: RunDirectory, source_index: np.ndarray, initial_display: np.ndarray
+    ) -> None:
         self.experiment, self.directory, self.source_index = experiment, directory, source_index
         self._commit = on_root(experiment.comm, git_commit)
-        self._initial_display = experiment.standardise.display(experiment.natural_support(source_index)[0])
+        self._initial_display = initial_display
+        self._zca_sha256 = on_root(experiment.comm, lambda: preprocessing_hash(experiment.preprocessing))
 
     def save(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, **extra: np.ndarray) -> None:
         """Write the checkpoint of a step, point `latest.h5` to it, and remove what is no longer kept.
@@ -45,19 +54,16 @@ class Recorder:
         self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, extra: dict[str, np.ndarray]
     ) -> Checkpoint:
         experiment, config = self.experiment, self.experiment.config
-        standardise = experiment.standardise
         arrays = {
             "support/images": x_s,
             "support/labels": y_s,
             "support/source_index": self.source_index,
-            "support/images_display": standardise.display(x_s),
+            "support/images_display": experiment.display(x_s),
             "support/initial_display": self._initial_display,
-            "preprocess/mean": standardise.mean,
-            "preprocess/std": standardise.std,
-            "preprocess/display_range": np.array(standardise.display_range),
             "random/seed": np.array([config.seed]),
             "random/step": np.array([step]),
         }
+        arrays |= {f"preprocess/{name}": array for name, array in experiment.preprocessing.arrays().items()}
         arrays |= {f"history/{name}": column for name, column in history.to_arrays().items()}
         attributes = {
             "schema_version": SCHEMA_VERSION,
@@ -69,6 +75,7 @@ class Recorder:
             "class_names": "\n".join(experiment.dataset.class_names),
             "architecture": config.kernel.architecture,
             "step": step,
+            "zca_sha256": self._zca_sha256,
         }
         return Checkpoint(arrays | extra, attributes)
 

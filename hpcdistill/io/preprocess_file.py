@@ -1,0 +1,91 @@
+"""`OUTPUT/preprocess.h5`: a run's ZCA matrix, kept once for all of its checkpoints, which name it by its hash.
+
+    /zca/matrix (d,d) float64     attributes: sha256 (of the matrix), zca_reg, display_norm, complete
+
+Not collective.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpcdistill.errors import CheckpointError, StorageError
+from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX
+
+
+@dataclass(frozen=True)
+class StoredZca:
+    """What the file holds: `matrix` `(d, d)` float64 and two numbers of the transformation."""
+
+    matrix: np.ndarray
+    reg: float
+    display_norm: float
+
+
+def matrix_hash(matrix: np.ndarray) -> str:
+    """Return the SHA-256 of a matrix's bytes, row by row."""
+    return hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).hexdigest()
+
+
+def preprocess_path(checkpoint: Path) -> Path:
+    """Return where the ZCA matrix of a checkpoint lies: in the run's folder, that of `latest.h5`."""
+    folder = checkpoint.resolve().parent
+    return (folder.parent if folder.name == "checkpoints" else folder) / "preprocess.h5"
+
+
+def write_zca(path: Path, stored: StoredZca) -> None:
+    """Write the file so that it is complete or absent.
+
+    Raises:
+        StorageError: it cannot be written.
+    """
+    import h5py
+
+    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
+    try:
+        with h5py.File(temporary, "w") as file:
+            file["zca/matrix"] = stored.matrix
+            file.attrs.update(sha256=matrix_hash(stored.matrix), zca_reg=stored.reg, display_norm=stored.display_norm)
+            file.flush()
+            file.attrs["complete"] = True
+        os.replace(temporary, path)
+    except (OSError, RuntimeError) as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            f"{path}: cannot be written ({error}). Free some space, then continue with --resume."
+        ) from error
+
+
+def read_zca(path: Path, sha256: str = "") -> StoredZca:
+    """Return what `write_zca` wrote.
+
+    Args:
+        sha256: the hash that a checkpoint names; "" where any matrix will do.
+
+    Raises:
+        CheckpointError: missing, damaged, or another matrix.
+    """
+    import h5py
+
+    try:
+        with h5py.File(path, "r") as file:
+            matrix, attributes = file["zca/matrix"][...], dict(file.attrs)
+        stored = StoredZca(matrix, float(attributes["zca_reg"]), float(attributes["display_norm"]))
+        intact = bool(attributes["complete"]) and matrix_hash(matrix) == attributes["sha256"]
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such file. It holds the ZCA matrix of this run's checkpoints: put it back beside them."
+        ) from None
+    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+        raise CheckpointError(f"{path}: cannot be read as a ZCA matrix ({str(error).splitlines()[0]}).") from error
+    if not intact or (sha256 and attributes["sha256"] != sha256):
+        raise CheckpointError(
+            f"{path}: is damaged, or not the ZCA matrix that the checkpoints beside it were made with. Restore it, or "
+            "start anew in another folder with --output."
+        )
+    return stored
