@@ -98,12 +98,10 @@ def kip_gradient(comm: MPI.Intracomm, kernels: Kernels, state: KipState, targets
         gradient = support.gradient(state.y_s, targets)
     finally:
         support.close()
-    finite = (
-        np.isfinite(gradient.metrics.loss) and np.isfinite(gradient.images).all() and np.isfinite(gradient.labels).all()
-    )
+    finite = np.isfinite(gradient.loss) and np.isfinite(gradient.images).all() and np.isfinite(gradient.labels).all()
     if not bcast_object(comm, bool(finite)):
         raise NotFiniteError(
-            f"the loss or its gradient is not finite at step {state.step} (loss {gradient.metrics.loss}). "
+            f"the loss or its gradient is not finite at step {state.step} (loss {gradient.loss}). "
             "Lower kip.learning_rate, raise solve.reg or use kernel.precision=float64."
         )
     return gradient

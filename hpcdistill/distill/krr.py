@@ -30,6 +30,7 @@ from hpcdistill.distill.assemble import (
     support_kernel,
     support_kernel_blockcyclic,
 )
+from hpcdistill.distill.tally import Tally, count, no_targets
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.replicated import ReplicatedCholesky
@@ -44,31 +45,11 @@ EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**16, 64, 2048
 
 
 @dataclass(frozen=True)
-class Metrics:
-    """How well predictions fit: `loss` as above, `accuracy` in 0…1 by largest entry."""
+class Gradient:
+    """Loss, accuracy and gradient of one set of targets: `images` `(n, h, w, c)`, `labels` `(n, classes)`, float64."""
 
     loss: float
     accuracy: float
-
-
-@dataclass(frozen=True)
-class Tally:
-    """An evaluation under way: targets done, their squared residuals and right predictions."""
-
-    done: int = 0
-    squares: float = 0.0
-    hits: int = 0
-
-    def metrics(self, n_classes: int) -> Metrics:
-        """Return loss and accuracy of the targets done."""
-        return _metrics(np.array([self.squares, self.hits]), self.done, n_classes)
-
-
-@dataclass(frozen=True)
-class Gradient:
-    """Loss and gradient of one set of targets: `images` `(n, h, w, c)`, `labels` `(n, classes)`, float64."""
-
-    metrics: Metrics
     images: np.ndarray
     labels: np.ndarray
 
@@ -134,12 +115,12 @@ class Support:
     def _kernel_rows(self, handle_t: Any) -> np.ndarray:
         return self.kernels.ts.block(self.handle_ts, handle_t).T.astype(np.float64)
 
-    def evaluate(self, y_s: np.ndarray, targets: Targets) -> Metrics:
-        """Return loss and accuracy of the predictions for `targets`. Collective."""
-        tally = Tally()
+    def evaluate(self, y_s: np.ndarray, targets: Targets) -> Tally:
+        """Return how well `targets` are predicted. Collective."""
+        tally = no_targets(y_s.shape[1])
         for tally in self.tallies(y_s, targets):
             targets.report(tally.done, targets.count)
-        return tally.metrics(y_s.shape[1])
+        return tally
 
     def tallies(self, y_s: np.ndarray, targets: Targets, tally: Tally | None = None) -> Iterator[Tally]:
         """Evaluate chunk by chunk and yield what is counted after each; the last one is of all targets. Collective.
@@ -147,15 +128,17 @@ class Support:
         Args:
             tally: where an earlier evaluation was left, on any number of ranks.
         """
-        alpha, tally = self.solve(y_s), tally or Tally()
+        alpha, tally = self.solve(y_s), tally or no_targets(y_s.shape[1])
         rows = self.comm.Get_size() * max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // self.n))
         while tally.done < targets.count:
-            part, totals = targets.part(tally.done, min(tally.done + rows, targets.count)), np.zeros(2)
+            part = targets.part(tally.done, min(tally.done + rows, targets.count))
+            local = no_targets(y_s.shape[1])
             with agree(self.comm):
                 for x, y in part.local_chunks(self.comm):
-                    totals += _squares_and_hits(self.target_kernel(x) @ alpha, y)
-            squares, hits = sum_array(self.comm, totals)
-            tally = Tally(tally.done + part.count, tally.squares + float(squares), tally.hits + int(hits))
+                    local += count(self.target_kernel(x) @ alpha, y)
+            squares, confusion = np.array([local.squares]), local.confusion
+            sum_array(self.comm, squares)
+            tally += Tally(part.count, float(squares[0]), sum_array(self.comm, confusion))
             yield tally
 
     def gradient(self, y_s: np.ndarray, targets: Targets) -> Gradient:
@@ -176,8 +159,8 @@ class Support:
         gradient_y = self.solve(packed[2:].reshape(y_s.shape))
         with agree(self.comm):
             gradient_x += self._support_part(alpha, gradient_y)
-        metrics = _metrics(packed[:2], targets.count, y_s.shape[1])
-        return Gradient(metrics, sum_array(self.comm, gradient_x), gradient_y)
+        loss, accuracy = 0.5 * scale * float(packed[0]), float(packed[1]) / targets.count
+        return Gradient(loss, accuracy, sum_array(self.comm, gradient_x), gradient_y)
 
     def _target_part(
         self, x: np.ndarray, y: np.ndarray, alpha: np.ndarray, scale: float
@@ -188,7 +171,9 @@ class Support:
         prediction = k_ts @ alpha
         residual = (prediction - y) * scale
         gradient_x = self.kernels.ts.block_vjp(self.handle_ts, handle_t, alpha @ residual.T).astype(np.float64)
-        return gradient_x, np.concatenate([_squares_and_hits(prediction, y), (k_ts.T @ residual).ravel()])
+        hits = np.count_nonzero(prediction.argmax(axis=1) == y.argmax(axis=1))
+        sums = [np.square(prediction - y).sum(), hits]
+        return gradient_x, np.concatenate([sums, (k_ts.T @ residual).ravel()])
 
     def _support_part(self, alpha: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Return the part of dL/dx_s through this rank's tiles of K_ss.
@@ -204,12 +189,3 @@ class Support:
                 cotangent[np.diag_indices(rows[1] - rows[0])] += 2 * ridge_part
             gradient_x[i] += self.kernels.ss.block_vjp(self.handle_ss[i], self.handle_ss[j], cotangent)
         return gradient_x
-
-
-def _squares_and_hits(prediction: np.ndarray, y: np.ndarray) -> np.ndarray:
-    hits = np.count_nonzero(prediction.argmax(axis=1) == y.argmax(axis=1))
-    return np.array([np.square(prediction - y).sum(), hits])
-
-
-def _metrics(totals: np.ndarray, count: int, n_classes: int) -> Metrics:
-    return Metrics(loss=0.5 * float(totals[0]) / (count * n_classes), accuracy=float(totals[1]) / count)

@@ -15,6 +15,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from hpcdistill.errors import TakenOverError
 from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX
 
@@ -74,18 +76,20 @@ class RunNotes:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def write_tally(self, what: str, counted: tuple[int, float, int]) -> None:
-        """Note what the evaluation `what` has counted: targets, squared residuals, right predictions."""
-        _try_to_write(self._folder / "evaluation.json", {"of": what, "counted": counted})
+    def write_tally(self, what: str, done: int, squares: float, confusion: np.ndarray) -> None:
+        """Note what the evaluation `what` has counted: targets, squared residuals, confusion matrix."""
+        note = {"of": what, "done": done, "squares": squares, "confusion": confusion.tolist()}
+        _try_to_write(self._folder / "evaluation.json", note)
 
-    def read_tally(self, what: str) -> tuple[int, float, int]:
-        """Return what an earlier attempt at the evaluation `what` has counted; zeros if there was none."""
+    def read_tally(self, what: str) -> tuple[int, float, np.ndarray]:
+        """Return what an earlier attempt at the evaluation `what` has counted; no targets if there was none."""
         note = _read(self._folder / "evaluation.json")
         try:
-            done, squares, hits = note["counted"] if note.get("of") == what else (0, 0.0, 0)
-            return int(done), float(squares), int(hits)
+            if note["of"] == what:
+                return int(note["done"]), float(note["squares"]), np.array(note["confusion"], np.int64)
         except (KeyError, TypeError, ValueError):
-            return 0, 0.0, 0
+            pass
+        return 0, 0.0, np.zeros((0, 0), np.int64)
 
 
 def _read(path: Path) -> dict[str, Any]:

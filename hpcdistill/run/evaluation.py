@@ -7,7 +7,8 @@ import hashlib
 import numpy as np
 
 from hpcdistill.distill.assemble import Targets
-from hpcdistill.distill.krr import Metrics, Support, Tally
+from hpcdistill.distill.krr import Support
+from hpcdistill.distill.tally import Tally, no_targets
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
@@ -20,8 +21,8 @@ class Evaluator:
     def __init__(self, experiment: Experiment, directory: RunDirectory, boundary: Boundary) -> None:
         self._experiment, self._directory, self._boundary = experiment, directory, boundary
 
-    def test(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Metrics | None:
-        """Return loss and accuracy on the test images, or None where there are none. Collective.
+    def test(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
+        """Return how well the test images are predicted, or None where there are none. Collective.
 
         Args:
             support: of the images `x_s`.
@@ -32,7 +33,7 @@ class Evaluator:
         targets = self._experiment.test_targets()
         return None if targets is None else self._evaluate(support, x_s, y_s, targets, "test")
 
-    def validation(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Metrics | None:
+    def validation(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
         """Return the same on the validation images, or None where none are held out. Collective."""
         indices = self._experiment.validation
         if len(indices) == 0:
@@ -40,18 +41,22 @@ class Evaluator:
         targets = self._experiment.train_targets(indices, "validation images")
         return self._evaluate(support, x_s, y_s, targets, "validation")
 
-    def _evaluate(self, support: Support, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str) -> Metrics:
+    def _evaluate(self, support: Support, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str) -> Tally:
         comm, what = self._experiment.comm, _fingerprint(x_s, y_s, split)
-        tally = before = Tally(*on_root(comm, lambda: self._directory.notes.read_tally(what)))
+        tally = before = on_root(comm, lambda: self._read(what, y_s.shape[1]))
         if before.done:
             self._experiment.reporter.say(f"evaluation goes on after {before.done} of {targets.count} {split} images")
         for tally in support.tallies(y_s, targets, before):
             targets.report(tally.done, targets.count)
             if tally.done < targets.count:
-                counted = (tally.done, tally.squares, tally.hits)
-                on_root(comm, lambda counted=counted: self._directory.notes.write_tally(what, counted))  # type: ignore[misc]
+                if comm.Get_rank() == 0:
+                    self._directory.notes.write_tally(what, tally.done, tally.squares, tally.confusion)
                 self._boundary.check(comm)
-        return tally.metrics(y_s.shape[1])
+        return tally
+
+    def _read(self, what: str, n_classes: int) -> Tally:
+        done, squares, confusion = self._directory.notes.read_tally(what)
+        return Tally(done, squares, confusion) if done else no_targets(n_classes)
 
 
 def _fingerprint(x_s: np.ndarray, y_s: np.ndarray, split: str) -> str:

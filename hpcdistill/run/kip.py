@@ -72,15 +72,14 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
             break
         previous, now.state = state, kip_update(comm, adam, state, gradient)
         seconds = bcast_object(comm, time.monotonic() - started)
-        figures = gradient.metrics
-        now.history.add(now.state.step, loss=figures.loss, train_accuracy=figures.accuracy, seconds=seconds)
+        now.history.add(now.state.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=seconds)
         if comm.Get_rank() == 0:
             directory.notes.write_reached(now.state.step, seconds)
         experiment.reporter.advance(
             "KIP step",
             now.state.step,
             config.kip.steps,
-            f"loss {figures.loss:.5f}  train {figures.accuracy:.1%}  {seconds / now.state.step:.2f} s/step",
+            f"loss {gradient.loss:.5f}  train {gradient.accuracy:.1%}  {seconds / now.state.step:.2f} s/step",
         )
 
 

@@ -18,7 +18,7 @@ def run(comm, steps, settings=()):
     losses = []
     for _ in range(steps):
         gradient = kip_gradient(comm, kernels(), state, targets(20), config)
-        losses.append(gradient.metrics.loss)
+        losses.append(gradient.loss)
         state = kip_update(comm, adam if comm.Get_rank() == 0 else None, state, gradient)
     return state, losses
 

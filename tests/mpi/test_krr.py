@@ -25,7 +25,7 @@ def gradient(comm, n_s, n_t, solver="replicated", pair=None):
 def test_loss_and_accuracy_are_those_of_the_definition(comm, n_s, n_t):
     loss, accuracy = dense_loss(kernels(), images(n_s, 0), labels(n_s, 0), n_t, REG)
     support = Support(comm, kernels(), images(n_s, 0), REG)
-    for metrics in (support.evaluate(labels(n_s, 0), targets(n_t)), gradient(comm, n_s, n_t).metrics):
+    for metrics in (support.evaluate(labels(n_s, 0), targets(n_t)), gradient(comm, n_s, n_t)):
         assert metrics.loss == pytest.approx(loss, rel=1e-11)
         assert metrics.accuracy == pytest.approx(accuracy)
 
@@ -34,8 +34,8 @@ def test_loss_and_accuracy_are_those_of_the_definition(comm, n_s, n_t):
 @pytest.mark.parametrize("solver", ["replicated", "scalapack"])
 def test_any_number_of_ranks_gives_the_same(comm, n_s, n_t, solver):
     together, alone = gradient(comm, n_s, n_t, solver), gradient(MPI.COMM_SELF, n_s, n_t)
-    assert together.metrics.loss == pytest.approx(alone.metrics.loss, rel=1e-10)
-    assert together.metrics.accuracy == alone.metrics.accuracy
+    assert together.loss == pytest.approx(alone.loss, rel=1e-10)
+    assert together.accuracy == alone.accuracy
     for name in ("images", "labels"):
         a, b = getattr(together, name), getattr(alone, name)
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max())
@@ -53,8 +53,8 @@ def test_an_evaluation_can_be_left_and_taken_up_anywhere(comm, monkeypatch, n_t,
     for left in (None, *tallies):
         for taken_up in (support, alone):
             *_, last = [left, *taken_up.tallies(labels(5, 0), targets(n_t), left)]
-            assert last.metrics(CLASSES).accuracy == whole.accuracy
-            assert last.metrics(CLASSES).loss == pytest.approx(whole.loss, rel=1e-13)
+            assert last.accuracy == whole.accuracy
+            assert last.loss == pytest.approx(whole.loss, rel=1e-13)
 
 
 def test_many_chunks_of_rows_give_the_same(comm, monkeypatch):
@@ -85,7 +85,7 @@ def test_gradient_against_central_differences(comm, architecture, step, bound):
 
 def test_mixed_precision_is_near_float64(comm):
     exact, mixed = gradient(comm, 9, 50), gradient(comm, 9, 50, pair=kernels(dtype_ts="float32"))
-    assert mixed.metrics.loss == pytest.approx(exact.metrics.loss, rel=1e-4)
+    assert mixed.loss == pytest.approx(exact.loss, rel=1e-4)
     np.testing.assert_allclose(mixed.images, exact.images, rtol=0, atol=1e-3 * np.abs(exact.images).max())
     assert mixed.images.dtype == np.float64
 

@@ -16,8 +16,8 @@ STOP_IN_EVALUATION = """
 import os, signal, sys
 from hpcdistill.io.run_notes import RunNotes
 write = RunNotes.write_tally
-def stopping(self, what, counted):
-    write(self, what, counted)
+def stopping(self, *counted):
+    write(self, *counted)
     os.kill(os.getpid(), signal.SIGUSR2)
 RunNotes.write_tally = stopping
 from hpcdistill.__main__ import main

@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 
 from hpcdistill.errors import TakenOverError
 from hpcdistill.io.run_notes import RunNotes
+
+CONFUSION = np.array([[3, 1], [0, 3]])
 
 
 def test_who_takes_over_last_may_write(tmp_path):
@@ -27,25 +30,36 @@ def test_step_reached_is_noted_now_and_then(tmp_path, monkeypatch):
 
 def test_tally_belongs_to_one_evaluation(tmp_path):
     notes = RunNotes(tmp_path)
-    notes.write_tally("a", (7, 1 / 3, 5))
-    assert RunNotes(tmp_path).read_tally("a") == (7, 1 / 3, 5)
-    assert notes.read_tally("b") == (0, 0.0, 0)
+    notes.write_tally("a", 7, 1 / 3, CONFUSION)
+    done, squares, confusion = RunNotes(tmp_path).read_tally("a")
+    assert (done, squares) == (7, 1 / 3)
+    np.testing.assert_array_equal(confusion, CONFUSION)
+    assert notes.read_tally("b")[0] == 0
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[1]", "3", '{"of": "a"}', '{"of": "a", "counted": [1]}', '{"counted": "x"}']
+    "text",
+    [
+        "",
+        "{",
+        "[1]",
+        "3",
+        '{"of": "a"}',
+        '{"of": "a", "done": 3}',
+        '{"of": "a", "done": 1, "squares": 1, "confusion": "x"}',
+    ],
 )
 def test_damaged_notes_say_nothing(tmp_path, text):
     for name in ("owner", "reached", "evaluation"):
         (tmp_path / f"{name}.json").write_text(text)
     notes = RunNotes(tmp_path)
     assert notes.read_reached() is None
-    assert notes.read_tally("a") == (0, 0.0, 0)
+    assert notes.read_tally("a")[0] == 0
     notes.check_owner()
 
 
 def test_notes_that_cannot_be_written_are_no_error(tmp_path):
     notes = RunNotes(tmp_path / "nowhere")
     notes.write_reached(1, 1.0)
-    notes.write_tally("a", (1, 1.0, 1))
+    notes.write_tally("a", 1, 1.0, CONFUSION)
     assert list(tmp_path.iterdir()) == []
