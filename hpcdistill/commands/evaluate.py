@@ -1,26 +1,47 @@
-"""`hpcdistill evaluate`: test accuracy of a distilled set by kernel ridge regression."""
+"""`hpcdistill evaluate`: what a distilled set is worth, by kernel ridge regression."""
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-HELP = "test accuracy of a distilled set, with its own kernel or another one"
+    from hpcdistill.distill.tally import Tally
+    from hpcdistill.io.checkpoint import Checkpoint
+    from hpcdistill.run.evaluate import Natural
+    from hpcdistill.run.experiment import Experiment
+
+HELP = "accuracy of a distilled set, with its own kernel or others, beside natural images"
+#: Classes up to which a confusion matrix is printed; it is kept for any number.
+_MOST_CLASSES = 20
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.description = (
-        "Predict the test images by kernel ridge regression on the support set in FILE. Under mpirun the test "
-        "images are split over the ranks."
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.dedent(
+        """\
+        Predict the test images by kernel ridge regression on the support set in FILE: accuracy, loss, accuracy of each
+        class, confusion matrix. Under mpirun the test images are split over the ranks.
+
+          mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5
+          mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5 --kernel ConvNet --kernel FC3 --kernel Conv-Vec3
+          mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5 --natural 1,10,100 --draws 5
+
+        Figures are kept in the run's folder, in evaluations.json, from which `export --format html` takes them; draws
+        of natural images that are there already are not measured again.
+        """
     )
     parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
-    parser.add_argument("--kernel", metavar="ARCHITECTURE", help="another architecture than it was distilled with")
+    parser.add_argument("--kernel", dest="kernels", metavar="ARCHITECTURE", action="append", default=[],
+                        help="another architecture than it was distilled with; may be repeated")  # fmt: skip
+    parser.add_argument("--natural", metavar="1,10,100,all", default="",
+                        help="compare with so many times as many random natural images (all: every one)")  # fmt: skip
+    parser.add_argument("--draws", type=int, default=3, metavar="N", help="random draws of each size (default: 3)")
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="override one key of the stored configuration, such as data.root=DIR")  # fmt: skip
 
@@ -38,25 +59,64 @@ def main(args: argparse.Namespace) -> int:
 
 def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.config import parse_config
-    from hpcdistill.errors import DataError
+    from hpcdistill.errors import ConfigError
     from hpcdistill.io.checkpoint import read_checkpoint
+    from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
+    from hpcdistill.run.evaluate import for_evaluation, with_kernel
     from hpcdistill.run.experiment import load_experiment
+    from hpcdistill.run.preprocessing import check_zca
 
+    if args.draws < 1:
+        raise ConfigError(f"--draws must be at least 1, not {args.draws}.")
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
-    settings = args.settings + ([f"kernel.architecture={args.kernel}"] if args.kernel else [])
-    config = parse_config(checkpoint.attributes["config"], settings, str(args.file))
-    # Only the support's kernel matters here, so no size limit of the method applies.
-    config = dataclasses.replace(config, method="krr")
+    config = for_evaluation(parse_config(checkpoint.attributes["config"], args.settings, str(args.file)))
+    names = args.kernels or [config.kernel.architecture]
+    configs = [config.with_architecture(name) for name in names]
+    _ = [one.architecture for one in configs]  # raises if one is unknown
+    directory = RunDirectory.of_checkpoint(args.file)
     with Reporter(comm.Get_rank() == 0) as reporter:
-        experiment = load_experiment(comm, config, reporter)
-        test = experiment.test_targets()
-        if test is None:
-            raise DataError(f"{config.data.name}: has no test split to evaluate on.")
-        support = experiment.factored_support(checkpoint.arrays["support/images"])
-        metrics = support.evaluate(checkpoint.arrays["support/labels"], test)
-        support.close()
-        reporter.say(f"{args.file}: {support.n} support images, {config.kernel.architecture} "
-                     f"{config.kernel.kind.upper()}: test accuracy {metrics.accuracy:.2%}, loss {metrics.loss:.5f} "
-                     f"({test.count} test images)")  # fmt: skip
+        experiment = load_experiment(comm, configs[0], reporter, directory.preprocess)
+        on_root(comm, lambda: check_zca(experiment.preprocessing, checkpoint, directory.preprocess, reporter.say))
+        for name in names:
+            _evaluate_kernel(with_kernel(experiment, name), checkpoint, directory.path, args)
+
+
+def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Path, args: argparse.Namespace) -> None:
+    from hpcdistill.io.evaluations import add_evaluation
+    from hpcdistill.mpi.collectives import on_root
+    from hpcdistill.run.evaluate import distilled_record, measure_natural, measure_support, parse_sizes
+
+    x_s, y_s = checkpoint.arrays["support/images"], checkpoint.arrays["support/labels"]
+    per_class, step = max(1, len(x_s) // experiment.dataset.n_classes), int(checkpoint.attributes["step"])
+    sizes = on_root(experiment.comm, lambda: parse_sizes(experiment, args.natural, per_class))
+    tally = measure_support(experiment, x_s, y_s)
+    on_root(experiment.comm, lambda: add_evaluation(folder, distilled_record(experiment, step, len(x_s), tally)))
+    experiment.reporter.say(_figures(experiment, args.file, len(x_s), tally))
+    for size in sizes:
+        natural = measure_natural(experiment, size, args.draws, folder)
+        experiment.reporter.say(_comparison(tally.accuracy, len(x_s), natural))
+
+
+def _figures(experiment: Experiment, file: Path, images: int, tally: Tally) -> str:
+    from hpcdistill.run.evaluate import kernel_name
+
+    names = experiment.dataset.class_names
+    lines = [f"{file}: {images} support images, {kernel_name(experiment.config)}: test accuracy {tally.accuracy:.2%}, "
+             f"loss {tally.loss:.5f} ({tally.done} test images)"]  # fmt: skip
+    if len(names) > _MOST_CLASSES:
+        return lines[0]
+    width = max(len(name) for name in names)
+    lines.append(f"  {'class':<{width}}  accuracy  predicted as {', '.join(names)}")
+    for name, accuracy, row in zip(names, tally.class_accuracy, tally.confusion, strict=True):
+        lines.append(f"  {name:<{width}}  {accuracy:>8.2%}  " + " ".join(f"{number:>5}" for number in row))
+    return "\n".join(lines)
+
+
+def _comparison(accuracy: float, images: int, natural: Natural) -> str:
+    verdict = "better" if accuracy > natural.mean else "not better"
+    draws = f", mean of {len(natural.accuracies)} draws" if len(natural.accuracies) > 1 else ""
+    return (
+        f"{natural.images} natural images{draws}: {natural}; the {images} distilled ones are {verdict}: {accuracy:.2%}"
+    )

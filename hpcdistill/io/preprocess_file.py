@@ -32,12 +32,6 @@ def matrix_hash(matrix: np.ndarray) -> str:
     return hashlib.sha256(np.ascontiguousarray(matrix).tobytes()).hexdigest()
 
 
-def preprocess_path(checkpoint: Path) -> Path:
-    """Return where the ZCA matrix of a checkpoint lies: in the run's folder, that of `latest.h5`."""
-    folder = checkpoint.resolve().parent
-    return (folder.parent if folder.name == "checkpoints" else folder) / "preprocess.h5"
-
-
 def write_zca(path: Path, stored: StoredZca) -> None:
     """Write the file so that it is complete or absent.
 

@@ -31,6 +31,12 @@ class RunDirectory:
         self.preprocess = path / "preprocess.h5"
         self.notes = RunNotes(path)
 
+    @classmethod
+    def of_checkpoint(cls, file: Path) -> RunDirectory:
+        """Return the folder of the run that a checkpoint (or a link to it) belongs to, if it is still where it was."""
+        folder = file.resolve().parent
+        return cls(folder.parent if folder.name == "checkpoints" else folder)
+
     def checkpoint_path(self, step: int) -> Path:
         """Return the name of a step's checkpoint."""
         return self.checkpoints / f"step-{step:06d}.h5"

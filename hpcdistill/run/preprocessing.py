@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,8 @@ from hpcdistill.data.memory import check_memory
 from hpcdistill.data.preprocess import Preprocessing, Standardisation, fit_standardisation
 from hpcdistill.data.sampling import Pool
 from hpcdistill.data.zca import MATRICES_WHILE_FITTING, Zca, normalise, second_moment, whitening_matrix
+from hpcdistill.errors import CheckpointError
+from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.preprocess_file import StoredZca, matrix_hash, read_zca, write_zca
 from hpcdistill.mpi.collectives import (
     agree,
@@ -68,6 +71,25 @@ def keep_preprocessing(comm: MPI.Intracomm, preprocessing: Preprocessing, path: 
     if isinstance(preprocessing, Zca):
         stored = StoredZca(preprocessing.matrix, preprocessing.reg, preprocessing.display_norm)
         on_root(comm, lambda: None if resumed and path.exists() else write_zca(path, stored))
+
+
+def check_zca(preprocessing: Preprocessing, checkpoint: Checkpoint, path: Path, say: Callable[[str], None]) -> None:
+    """See to it that a checkpoint's images are read as they were made. Not collective.
+
+    Args:
+        path: where its ZCA matrix should be.
+        say: told where the matrix had to be fitted anew.
+
+    Raises:
+        CheckpointError: what is there is another matrix.
+    """
+    if checkpoint.attributes.get("zca_sha256", "") == preprocessing_hash(preprocessing):
+        return
+    if path.exists():
+        raise CheckpointError(
+            f"{path}: is not the ZCA matrix that this checkpoint was made with. Move it away to fit ZCA anew."
+        )
+    say(f"{path} is missing: ZCA was fitted anew, so figures may differ in the last digits")
 
 
 def preprocessing_hash(preprocessing: Preprocessing) -> str:

@@ -1,0 +1,153 @@
+"""What a distilled set is worth: its predictions with one kernel or another, beside those of natural images.
+
+Every function is collective. What has been measured is kept in `OUTPUT/evaluations.json` as it comes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hpcdistill.config import Config
+from hpcdistill.data.memory import check_memory
+from hpcdistill.data.sampling import draw_support
+from hpcdistill.distill.tally import Tally
+from hpcdistill.errors import ConfigError, DataError
+from hpcdistill.io.evaluations import add_evaluation, natural_accuracies
+from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.run.experiment import Experiment, choose_kernels
+
+
+@dataclass(frozen=True)
+class Natural:
+    """How well natural images predict: `accuracies` of random draws of `images` images (of all there are: one)."""
+
+    images: int
+    accuracies: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Mean over the draws."""
+        return float(np.mean(self.accuracies))
+
+    @property
+    def spread(self) -> float:
+        """Standard deviation over the draws, 0 for one."""
+        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
+
+    def __str__(self) -> str:
+        spread = f" ± {self.spread:.2%}" if len(self.accuracies) > 1 else ""
+        return f"{self.mean:.2%}{spread}"
+
+
+def for_evaluation(config: Config) -> Config:
+    """Return the configuration of a run in which only the support's kernel matters: no limit of its method applies."""
+    support = dataclasses.replace(config.support, init="natural", corruption=0.0)
+    kip = dataclasses.replace(config.kip, architectures=())
+    return dataclasses.replace(config, method="krr", support=support, kip=kip)
+
+
+def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
+    """Return the same experiment with another network's kernel."""
+    config, shape = experiment.config.with_architecture(architecture), experiment.dataset.image_shape
+    with agree(experiment.comm):
+        kernels = choose_kernels(config, shape, experiment.reporter.say)
+    return dataclasses.replace(experiment, config=config, kernels=kernels)
+
+
+def kernel_name(config: Config) -> str:
+    """Return what a kernel is called: "ConvNet NTK"."""
+    return f"{config.kernel.architecture} {config.kernel.kind.upper()}"
+
+
+def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) -> Tally:
+    """Return how well a support of preprocessed images predicts the test images.
+
+    Raises:
+        DataError: the data set has no test split.
+    """
+    targets = experiment.test_targets()
+    if targets is None:
+        raise DataError(f"{experiment.dataset.name}: has no test split to evaluate on. Add test_images, test_labels.")
+    support = experiment.factored_support(x_s)
+    try:
+        return support.evaluate(y_s, targets)
+    finally:
+        support.close()
+
+
+def distilled_record(experiment: Experiment, step: int, images: int, tally: Tally) -> dict[str, Any]:
+    """Return what is kept of `measure_support` of a distilled set."""
+    return {
+        "kind": "distilled",
+        "step": step,
+        "images": images,
+        "kernel": kernel_name(experiment.config),
+        "test_images": tally.done,
+        "accuracy": tally.accuracy,
+        "loss": tally.loss,
+        "per_class": [None if np.isnan(a) else float(a) for a in tally.class_accuracy],
+        "confusion": tally.confusion.tolist(),
+        "date": _now(),
+    }
+
+
+def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:
+    """Return the numbers of images per class that `--natural 1,10,all` asks for; 0 stands for all images.
+
+    Args:
+        per_class: number of images per class that the multiples are of.
+
+    Raises:
+        ConfigError: no list of multiples; more images than a class has; more than fit memory.
+    """
+    sizes, smallest = [], experiment.pool.smallest_class
+    for word in filter(None, text.split(",")):
+        if word.strip() != "all" and not (word.strip().isdigit() and int(word) > 0):
+            raise ConfigError(f"--natural {text!r} must list multiples of the support's size, such as 1,10,100,all.")
+        sizes.append(0 if word.strip() == "all" else int(word) * per_class)
+        if sizes[-1] > smallest:
+            raise ConfigError(f"--natural {word}: {sizes[-1]} images per class, but a class has {smallest}. Use all.")
+        n = sizes[-1] * experiment.dataset.n_classes or len(experiment.pool)
+        check_memory(16 * n**2, f"--natural {word}: the kernel of {n} images", "Use fewer.")
+    return sizes
+
+
+def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: Path) -> Natural:
+    """Return how well random natural images, `per_class` of each class, predict the test images.
+
+    Args:
+        per_class: 0 means all training images, of which there is one draw only.
+        folder: the run's, where accuracies of draws are kept as they come, and looked up.
+    """
+    config, pool, comm = experiment.config, experiment.pool, experiment.comm
+    n_images = per_class * experiment.dataset.n_classes or len(pool)
+    record = _natural_record(experiment, n_images)
+    accuracies = on_root(comm, lambda: natural_accuracies(folder, record))
+    draws = draws if per_class else 1
+    for draw in range(len(accuracies), draws):
+        source = draw_support(pool, per_class, config.seed, draw) if per_class else pool.indices
+        accuracies.append(measure_support(experiment, *experiment.natural_support(source)).accuracy)
+        experiment.reporter.advance(f"draw of {n_images} natural images", draw + 1, draws, f"test {accuracies[-1]:.2%}")
+        on_root(comm, lambda: add_evaluation(folder, record | {"accuracies": accuracies, "date": _now()}))
+    return Natural(n_images, tuple(accuracies[:draws]))
+
+
+def _natural_record(experiment: Experiment, images: int) -> dict[str, Any]:
+    """Return what tells a measurement of natural images from others."""
+    return {
+        "kind": "natural",
+        "images": images,
+        "kernel": kernel_name(experiment.config),
+        "test_images": 0 if experiment.test is None else len(experiment.test),
+        "seed": experiment.config.seed,
+    }
+
+
+def _now() -> str:
+    return datetime.now().astimezone().isoformat(timespec="seconds")

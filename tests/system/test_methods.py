@@ -1,0 +1,142 @@
+"""The papers' settings end to end: ZCA, augmentation, corruption, sampled kernels, evaluation beside natural images."""
+
+import json
+import re
+import shutil
+
+import numpy as np
+import pytest
+from kill_loop import Job, differences
+from launch import run, write_config
+
+from hpcdistill.io.checkpoint import read_checkpoint
+
+SETTINGS = {
+    "preprocess": {"zca": True},
+    "augment": {"rotation": 10.0, "shift": 0.1, "channel_shift": 0.1, "unchanged": 0.2},
+    "kip": {"steps": 12, "evaluate_every": 6, "architectures": ["FC1", "FC2"]},
+    "support": {"images_per_class": 1, "corruption": 0.25},
+    "checkpoint": {"every": 4},
+}
+
+
+def finished(folder, name, ranks=0, **sections):
+    job = Job(write_config(folder / f"{name}.toml", **SETTINGS | sections), folder / name, ranks)
+    job.finish()
+    return job
+
+
+def arrays(job):
+    return read_checkpoint(job.output / "latest.h5").arrays
+
+
+def test_all_of_it_on_any_number_of_ranks(tmp_path):
+    float64 = {"kernel": {"precision": "float64"}}
+    alone, together = (finished(tmp_path, f"on-{ranks}", ranks, **float64) for ranks in (0, 3))
+    a, b = arrays(alone), arrays(together)
+    np.testing.assert_allclose(a["support/images"], b["support/images"], atol=1e-7)
+    np.testing.assert_array_equal(a["history/test_accuracy"], b["history/test_accuracy"])
+    assert a["history/test_accuracy"][-1] > a["history/test_accuracy"][0]
+
+
+def test_a_resumed_run_is_the_undisturbed_one(tmp_path):
+    whole = finished(tmp_path, "whole", 2)
+    parts = finished(tmp_path, "parts", 2, kip=SETTINGS["kip"] | {"steps": 5})
+    resumed = Job(whole.config, parts.output, 2)
+    resumed.finish(resume=True)
+    assert [name for name in differences(whole, resumed) if not name.startswith("history/")] == []
+
+
+def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):
+    job = finished(tmp_path, "out", 2)
+    attributes = read_checkpoint(job.output / "latest.h5").attributes
+    assert re.fullmatch("[0-9a-f]{64}", attributes["zca_sha256"])
+    assert sorted(p.name for p in job.output.glob("*.h5")) == ["latest.h5", "preprocess.h5"]
+    shown = arrays(job)["support/images_display"]
+    assert shown.dtype == np.uint8
+    assert shown.std() > 20
+    shutil.move(job.output / "preprocess.h5", tmp_path / "elsewhere.h5")
+    result = run("evaluate", job.output / "latest.h5")
+    assert "ZCA was fitted anew" in result.stdout
+    other = finished(tmp_path, "other", preprocess={"zca": True, "zca_reg": 0.5})
+    shutil.copy(other.output / "preprocess.h5", job.output / "preprocess.h5")
+    for command in (("evaluate", job.output / "latest.h5"), (*job.arguments, "--resume", "--set=kip.steps=14")):
+        result = run(*command)
+        assert result.code == 2
+        (line,) = result.error_lines
+        assert "preprocess.h5" in line
+
+
+def test_noise_stays_what_it_is(tmp_path):
+    job = finished(tmp_path, "out")
+    first = read_checkpoint(job.output / "checkpoints/step-000000.h5").arrays["support/images"]
+    last = arrays(job)["support/images"]
+    unchanged = (first == last).reshape(10, -1).sum(axis=1)
+    assert unchanged.tolist() == [16] * 10
+
+
+def test_a_run_can_start_from_another_one(tmp_path):
+    first = finished(tmp_path, "first", support={"images_per_class": 1})
+    second = finished(tmp_path, "second", support={"images_per_class": 1, "init": str(first.output / "latest.h5")})
+    start = read_checkpoint(second.output / "checkpoints/step-000000.h5").arrays
+    np.testing.assert_array_equal(start["support/images"], arrays(first)["support/images"])
+    assert start["support/source_index"].tolist() == [-1] * 10
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_evaluation_beside_natural_images(tmp_path, ranks):
+    job = finished(tmp_path, "out", support={"images_per_class": 1})
+    command = ("evaluate", job.output / "latest.h5", "--natural", "1,20,all", "--draws", "2", "--kernel", "FC1",
+               "--kernel", "FC2")  # fmt: skip
+    result = run(*command, ranks=ranks)
+    assert result.code == 0, result.stderr
+    for images in (10, 200):
+        assert result.stdout.count(f"{images} natural images, mean of 2 draws: ") == 2
+    accuracy = float(re.search(r"10 support images, FC1 NTK: test accuracy ([\d.]+)%", result.stdout)[1])
+    assert re.search(
+        rf"1297 natural images: \d+\.\d\d%; the 10 distilled ones are not better: {accuracy:.2f}%", result.stdout
+    )
+    records = json.loads((job.output / "evaluations.json").read_text())["records"]
+    assert sorted(record["kind"] for record in records) == ["distilled"] * 2 + ["natural"] * 6
+    own = next(record for record in records if record["kind"] == "distilled")
+    confusion = np.array(own["confusion"])
+    assert confusion.sum() == 500
+    assert 100 * np.trace(confusion) / 500 == pytest.approx(accuracy, abs=0.01)
+    assert own["per_class"] == pytest.approx(np.diag(confusion) / confusion.sum(axis=1))
+    again = run(*command, ranks=ranks)
+    assert [line for line in again.stdout.splitlines() if "natural" in line and "draw of" not in line] == [
+        line for line in result.stdout.splitlines() if "natural" in line and "draw of" not in line
+    ]
+
+
+WRONG = {
+    "zca_reg": ("preprocess.zca_reg=0.0", "preprocess.zca_reg must be finite and above 0"),
+    "shift": ("augment.shift=1.0", "augment.shift must be finite and at least 0 and below 1"),
+    "rotation": ("augment.rotation=270.0", "augment.rotation must be finite and at least 0 and at most 180"),
+    "corruption": ("support.corruption=1.0", "support.corruption must be finite and at least 0 and below 1"),
+    "sampled": ('kip.architectures=["FC1", "ResNet"]', "'ResNet' is unknown"),
+    "init": ("support.init=nowhere.h5", "nowhere.h5: no such file"),
+    "method": ("method=label_solve", "support.init and support.corruption are for method 'kip'"),
+}
+
+
+@pytest.mark.parametrize(("setting", "message"), WRONG.values(), ids=WRONG)
+def test_wrong_settings(tmp_path, setting, message):
+    config = write_config(tmp_path / "c.toml", support={"corruption": 0.1})
+    result = run("run", config, "--output", tmp_path / "out", "--set", setting, ranks=2)
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert message in line
+    assert not list(tmp_path.glob("out/checkpoints/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [(["--natural", "x"], "must list multiples"), (["--natural", "500"], "a class has"), (["--draws", "0"], "--draws")],
+)
+def test_wrong_evaluations(tmp_path, arguments, message):
+    job = finished(tmp_path, "out")
+    result = run("evaluate", job.output / "latest.h5", *arguments, ranks=2)
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert message in line
