@@ -17,7 +17,19 @@ from hpcdistill.attempt import report_ended
 from hpcdistill.errors import EXIT_INPUT, HpcDistillError
 from hpcdistill.launcher import is_first_rank, share_cores
 
-COMMANDS = ("run", "submit", "jobs", "cancel", "evaluate", "inspect", "export", "prepare", "doctor", "bench")
+COMMANDS = (
+    "run",
+    "submit",
+    "jobs",
+    "cancel",
+    "evaluate",
+    "reproduce",
+    "inspect",
+    "export",
+    "prepare",
+    "doctor",
+    "bench",
+)
 
 
 class _Parser(argparse.ArgumentParser):

@@ -29,8 +29,9 @@ MAY_IMPORT = {
     "io": {"errors", "mpi"},
     "run": BELOW_RUN | {"attempt"},
     "bench": BELOW_RUN | {"run"},
+    "paper": {"errors", "config", "schema", "io"},
     "cluster": {"errors", "attempt", "config", "schema", "progress", "io"},
-    "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "launcher", "schema"},
+    "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
 MPI_FREE = ("errors", "attempt", "launcher", "architecture", "schema", "config", "jax_runtime", "progress", "data",
             "kernels", "cluster")  # fmt: skip

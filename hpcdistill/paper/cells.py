@@ -1,0 +1,144 @@
+"""The cells of the papers' tables, and the run that each stands for. The tables themselves are in tables.toml."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from importlib.resources import files
+from typing import Any
+
+from hpcdistill.config import Config, parse_config
+from hpcdistill.errors import ConfigError
+
+#: Steps, and targets of each, of the papers' KIP.
+_STEPS, _BATCH = 10000, 5000
+#: Their augmentation; digits are not mirrored.
+_AUGMENT = {"rotation": 10.0, "shift": 0.1, "channel_shift": 0.1}
+_NOT_MIRRORED = ("mnist", "svhn")
+
+
+@dataclass(frozen=True)
+class Row:
+    """Runs that differ in the number of images alone.
+
+    Attributes:
+        table: in which they are.
+        accuracy: published test accuracy in %, by images per class.
+        also: other published figures for the same, by name.
+        labels: "learned" or "fixed" (KIP).
+        precision: as in the configuration; "" for its default.
+    """
+
+    table: str
+    dataset: str
+    architecture: str
+    accuracy: Mapping[str, float]
+    also: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    method: str = ""
+    zca: bool = False
+    augment: bool = False
+    labels: str = "learned"
+    precision: str = ""
+    steps: int = _STEPS
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One published figure and its run.
+
+    Attributes:
+        name: of the cell in its table, and of its file in jobs/paper/TABLE.
+        published: test accuracy in %.
+    """
+
+    row: Row
+    images_per_class: int
+    published: float
+
+    @property
+    def method(self) -> str:
+        """As in the configuration."""
+        return self.row.method or ("label_solve" if self.row.table == "label-solve" else "kip")
+
+    @property
+    def name(self) -> str:
+        """Name that tells it from others of its table."""
+        method = [self.method.replace("_", "-")] if self.row.method else []
+        words = [*method, self.row.dataset, self.row.architecture.lower(), *(["zca"] if self.row.zca else [])]
+        return "-".join([*words, str(self.images_per_class)])
+
+    def to_toml(self) -> str:
+        """Return the run's configuration file: what differs from the defaults."""
+        import tomli_w
+
+        title = tables()[self.row.table]
+        head = (f"# {title['title']}: {self.row.dataset}, {self.images_per_class} per class.\n"
+                f"# Published test accuracy: {self.published} % ({title['source']}).\n")  # fmt: skip
+        return head + tomli_w.dumps(self._settings())
+
+    def config(self) -> Config:
+        """Return the run's resolved configuration."""
+        return parse_config(self.to_toml(), where=f"{self.row.table}/{self.name}")
+
+    def _settings(self) -> dict[str, Any]:
+        row = self.row
+        kernel = {"architecture": row.architecture} | ({"precision": row.precision} if row.precision else {})
+        table: dict[str, Any] = {
+            "method": self.method,
+            "data": {"name": row.dataset},
+            "support": {"images_per_class": self.images_per_class},
+            "kernel": kernel,
+        }
+        if row.zca:
+            table["preprocess"] = {"zca": True}
+        if self.method == "kip":
+            table["kip"] = {"steps": row.steps, "batch": _BATCH, "learn_labels": row.labels == "learned"}
+        if row.augment:
+            table["augment"] = _AUGMENT | {"flip": row.dataset not in _NOT_MIRRORED}
+        return table
+
+
+@cache
+def tables() -> dict[str, dict[str, str]]:
+    """Return title and source of each table by name."""
+    return _read()["tables"]
+
+
+@cache
+def cells() -> tuple[Cell, ...]:
+    """Return all cells, in the order of the tables."""
+    rows = [Row(**row) for row in _read()["rows"]]
+    return tuple(Cell(row, int(n), figure) for row in rows for n, figure in row.accuracy.items())
+
+
+def cells_of(table: str) -> list[Cell]:
+    """Return the cells of a table.
+
+    Raises:
+        ConfigError: there is no such table.
+    """
+    if table not in tables():
+        raise ConfigError(f"there is no table {table!r}. Valid: {', '.join(tables())}.")
+    return [cell for cell in cells() if cell.row.table == table]
+
+
+def published_lines(config: Config) -> dict[str, dict[int, float]]:
+    """Return published accuracies in % for runs like `config`, by name and images per class; none where there are none.
+
+    Like means: of the same method, data set, architecture and kind of preprocessing.
+    """
+    lines: dict[str, dict[int, float]] = {}
+    for cell in cells():
+        row = cell.row
+        like = (cell.method, row.dataset, row.architecture, row.zca)
+        if like == (config.method, config.data.name, config.kernel.architecture, config.preprocess.zca):
+            lines[tables()[row.table]["source"]] = {int(n): figure for n, figure in row.accuracy.items()}
+            lines |= {name: {int(n): figure for n, figure in also.items()} for name, also in row.also.items()}
+    return lines
+
+
+@cache
+def _read() -> dict[str, Any]:
+    return tomllib.loads((files("hpcdistill.paper") / "tables.toml").read_text(encoding="utf-8"))

@@ -1,0 +1,56 @@
+"""`hpcdistill reproduce` on a tiny data set in MNIST's format."""
+
+import numpy as np
+import pytest
+from launch import run
+from test_bad_input import idx
+
+
+@pytest.fixture
+def root(tmp_path):
+    rng, folder = np.random.default_rng(0), tmp_path / "data"
+    folder.mkdir()
+    for split in ("train", "t10k"):
+        (folder / f"{split}-images-idx3-ubyte").write_bytes(idx(rng.integers(0, 256, (20, 28, 28))))
+        (folder / f"{split}-labels-idx1-ubyte").write_bytes(idx(np.arange(20) % 10))
+    return folder
+
+
+def test_tables_are_listed_and_printed():
+    listed = [line.split()[0] for line in run("reproduce").stdout.splitlines()]
+    assert listed == ["label-solve", "kip-convnet", "kip-fc", "notebook"]
+    assert "cifar-10-fc1-zca-10" in run("reproduce", "kip-fc").stdout
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_cells_are_run_and_collected(tmp_path, root, ranks):
+    cell = ("reproduce", "label-solve", "--cell", "mnist-*-1", "--run", "--seeds", "0,1", "--set", f"data.root={root}")
+    command = (*cell, "--output", tmp_path / "out")
+    result = run(*command, ranks=ranks)
+    assert result.code == 0, result.stderr
+    words = result.stdout.splitlines()[-1].split()
+    assert (words[0], words[1], words[-1]) == ("mnist-convnet-1", "73.35", "2")
+    assert (tmp_path / "out/label-solve/mnist-convnet-1/seed=1/latest.h5").exists()
+    assert "finished already" in run(*command, ranks=ranks).stdout
+
+
+def test_another_network_is_another_cell(tmp_path, root):
+    result = run("reproduce", "label-solve", "--cell", "mnist-*-1", "--run", "--output", tmp_path / "out",
+                 "--set", f"data.root={root}", "--set", "kernel.architecture=FC1")  # fmt: skip
+    assert result.code == 2
+    assert "is no run of label-solve/mnist-convnet-1" in result.error_lines[0]
+
+
+WRONG = [
+    (["no"], "Valid: label-solve"),
+    (["kip-fc", "--cell", "x"], "cifar-10-fc1"),
+    (["kip-fc", "--seeds", "a"], "--seeds"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), WRONG)
+def test_wrong_arguments(arguments, message):
+    result = run("reproduce", *arguments)
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert message in line
