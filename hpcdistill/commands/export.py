@@ -1,21 +1,27 @@
-"""`hpcdistill export`: a distilled set as arrays or as a picture. Needs no MPI."""
+"""`hpcdistill export`: a distilled set as arrays, as a picture, or as a report. Needs no MPI."""
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING, BinaryIO
 
-HELP = "write a distilled set as .npz arrays or a .png contact sheet"
+if TYPE_CHECKING:
+    from hpcdistill.io.checkpoint import Checkpoint
+
+HELP = "write a distilled set as .npz arrays, a .png contact sheet, or an .html report"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description = (
-        "npz: images (as they look, uint8), images_preprocessed, labels, source_index, mean, std, history. "
-        "png: natural images above, the distilled images that grew from them below."
+        "npz: images (as they look, uint8), images_preprocessed, labels, source_index, mean, std, ZCA matrix, history. "
+        "png: natural images above, the distilled images that grew from them below. "
+        "html: one file with everything in it: result beside the papers', images, labels, accuracy and loss over the "
+        "steps, what `evaluate` has measured, configuration."
     )
     parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
-    parser.add_argument("--format", choices=("npz", "png"), default="npz", help="default: npz")
+    parser.add_argument("--format", choices=("npz", "png", "html"), default="npz", help="default: npz")
     parser.add_argument("--output", type=Path, metavar="FILE", help="default: FILE with the new ending, resolved")
 
 
@@ -23,15 +29,39 @@ def main(args: argparse.Namespace) -> int:
     """Export one checkpoint."""
     from hpcdistill.errors import StorageError
     from hpcdistill.io.checkpoint import read_checkpoint
-    from hpcdistill.io.export import export_npz, export_png
+    from hpcdistill.io.whole_file import whole_file
 
     checkpoint = read_checkpoint(args.file)
     output = args.output or args.file.resolve().with_suffix(f".{args.format}")
     try:
-        (export_npz if args.format == "npz" else export_png)(checkpoint, output)
+        with whole_file(output) as file:
+            _export(args, checkpoint, file)
     except OSError as error:
         raise StorageError(
             f"{output}: cannot be written ({error.strerror or error}). Give another file with --output."
         ) from error
     print(f"wrote {output}")
     return 0
+
+
+def _export(args: argparse.Namespace, checkpoint: Checkpoint, file: BinaryIO) -> None:
+    from hpcdistill.io.export import export_npz, export_png
+    from hpcdistill.io.run_directory import RunDirectory
+
+    directory = RunDirectory.of_checkpoint(args.file)
+    if args.format == "npz":
+        export_npz(checkpoint, file, directory.preprocess)
+    elif args.format == "png":
+        export_png(checkpoint, file)
+    else:
+        _export_html(args.file, checkpoint, file, directory.path)
+
+
+def _export_html(path: Path, checkpoint: Checkpoint, file: BinaryIO, folder: Path) -> None:
+    from hpcdistill.config import parse_config
+    from hpcdistill.io.evaluations import read_evaluations
+    from hpcdistill.io.report.document import report
+    from hpcdistill.paper.cells import published_lines
+
+    published = published_lines(parse_config(checkpoint.attributes["config"], where=str(path)))
+    file.write(report(checkpoint, read_evaluations(folder), published).encode())

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.preprocess_file import read_zca
 
 #: Images per row of a contact sheet, and how many are shown at most in each half.
 _COLUMNS, _MOST = 10, 100
@@ -15,50 +18,74 @@ _COLUMNS, _MOST = 10, 100
 _SIDE, _CAPTION, _GAP, _TITLE = 64, 14, 4, 26
 
 
-def export_npz(checkpoint: Checkpoint, path: Path) -> None:
+def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca_file: Path) -> None:
     """Write the support set and what is needed to use it as a compressed `.npz`.
 
     Arrays: `images` `(n,h,w,c)` uint8 as they look, `images_preprocessed` float64, `labels` `(n,classes)`,
-    `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`.
+    `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`; with ZCA `zca_matrix` `(d,d)` float64.
+
+    Args:
+        zca_file: where the run's ZCA matrix is, if it has one.
+
+    Raises:
+        CheckpointError: an array, or the ZCA matrix, is missing.
     """
-    a = checkpoint.arrays
     exported = {
-        "images": a["support/images_display"],
-        "images_preprocessed": a["support/images"],
-        "labels": a["support/labels"],
-        "source_index": a["support/source_index"],
-        "mean": a["preprocess/mean"],
-        "std": a["preprocess/std"],
+        "images": checkpoint.array("support/images_display"),
+        "images_preprocessed": checkpoint.array("support/images"),
+        "labels": checkpoint.array("support/labels"),
+        "source_index": checkpoint.array("support/source_index"),
+        "mean": checkpoint.array("preprocess/mean"),
+        "std": checkpoint.array("preprocess/std"),
         "config": np.array(checkpoint.attributes["config"]),
         "class_names": np.array(checkpoint.attributes["class_names"].split("\n")),
     }
     exported |= {f"history_{name}": column for name, column in checkpoint.group("history").items()}
-    np.savez_compressed(path, allow_pickle=False, **exported)
+    if sha256 := checkpoint.attributes.get("zca_sha256"):
+        exported["zca_matrix"] = read_zca(zca_file, sha256).matrix
+    np.savez_compressed(file, allow_pickle=False, **exported)
 
 
-def export_png(checkpoint: Checkpoint, path: Path) -> None:
-    """Write a contact sheet: the natural images that the run started from above, the support now below."""
-    names = checkpoint.attributes["class_names"].split("\n")
-    captions = [names[k] for k in checkpoint.arrays["support/labels"].argmax(axis=1)]
+def export_png(checkpoint: Checkpoint, file: BinaryIO) -> None:
+    """Write a contact sheet as PNG: the images that the run started from above, the support now below.
+
+    Raises:
+        CheckpointError: an array is missing.
+    """
     method = {"kip": f"distilled, step {checkpoint.attributes['step']}"}.get(checkpoint.attributes["method"], "support")
-    halves = [
-        _panel(checkpoint.arrays["support/initial_display"], captions, "natural"),
-        _panel(checkpoint.arrays["support/images_display"], captions, method),
-    ]
-    sheet = Image.new("RGB", (halves[0].width, sum(half.height for half in halves)), "white")
-    for i, half in enumerate(halves):
-        sheet.paste(half, (0, i * halves[0].height))
-    sheet.save(path, format="PNG")
+    contact_sheet(checkpoint, {"initial_display": "natural", "images_display": method}).save(file, format="PNG")
+
+
+def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Image:
+    """Return some of a support's images, enlarged, with the classes of their labels.
+
+    Args:
+        titles: of the arrays below /support to show, one above the other.
+
+    Raises:
+        CheckpointError: an array is missing.
+    """
+    names = checkpoint.attributes["class_names"].split("\n")
+    captions = [names[k] for k in checkpoint.array("support/labels").argmax(axis=1)]
+    panels = [_panel(checkpoint.array(f"support/{name}"), captions, title) for name, title in titles.items()]
+    sheet = Image.new("RGB", (max(panel.width for panel in panels), sum(panel.height for panel in panels)), "white")
+    top = 0
+    for panel in panels:
+        sheet.paste(panel, (0, top))
+        top += panel.height
+    return sheet
 
 
 def _panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
     count = min(len(images), _MOST)
     n_rows, columns = -(-count // _COLUMNS), min(count, _COLUMNS)
     width, height = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
-    panel = Image.new("RGB", (columns * width + _GAP, _TITLE + n_rows * height + _GAP), "white")
+    title += f" (first {count} of {len(images)})" if count < len(images) else ""
+    font = ImageFont.load_default(14)
+    whole = max(columns * width + _GAP, round(font.getlength(title)) + 2 * _GAP)
+    panel = Image.new("RGB", (whole, _TITLE + n_rows * height + _GAP), "white")
     draw = ImageDraw.Draw(panel)
-    shown = f" (first {count} of {len(images)})" if count < len(images) else ""
-    draw.text((_GAP, 5), title + shown, fill="black", font=ImageFont.load_default(14))
+    draw.text((_GAP, 5), title, fill="black", font=font)
     for i in range(count):
         x, y = _GAP + i % _COLUMNS * width, _TITLE + i // _COLUMNS * height
         panel.paste(_enlarge(images[i]), (x, y))

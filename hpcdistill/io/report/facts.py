@@ -1,0 +1,121 @@
+"""What a checkpoint says about its run, as a report needs it."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from hpcdistill.errors import CheckpointError
+from hpcdistill.io.checkpoint import Checkpoint
+
+METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "Natural images"}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A checkpoint's content under plain names. Whatever is missing raises `CheckpointError`, saying what."""
+
+    checkpoint: Checkpoint
+
+    def attribute(self, name: str) -> Any:
+        """Return an attribute of the file."""
+        try:
+            return self.checkpoint.attributes[name]
+        except KeyError:
+            raise CheckpointError(
+                f"this checkpoint has no attribute {name}, which this needs: it was changed after it was written. "
+                "Use another checkpoint of the run."
+            ) from None
+
+    @property
+    def method(self) -> str:
+        """kip, label_solve or krr."""
+        return str(self.attribute("method"))
+
+    @property
+    def step(self) -> int:
+        """Updates made (KIP), chunks (Label Solve), or the number of the last draw (krr)."""
+        return int(self.attribute("step"))
+
+    @cached_property
+    def class_names(self) -> list[str]:
+        """Names of the classes, in the order of the labels' columns."""
+        return str(self.attribute("class_names")).split("\n")
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """Labels of the support, `(n, classes)` float64."""
+        labels = self.checkpoint.array("support/labels")
+        if labels.ndim != 2 or labels.shape[1] != len(self.class_names) or not np.isfinite(labels).all():
+            raise CheckpointError(
+                f"/support/labels {labels.shape} does not fit {len(self.class_names)} class names, or is not finite: "
+                "the checkpoint was changed after it was written. Use another checkpoint of the run."
+            )
+        return labels
+
+    @property
+    def images_per_class(self) -> float:
+        """Size of the support per class."""
+        return len(self.labels) / len(self.class_names)
+
+    @cached_property
+    def original_labels(self) -> np.ndarray:
+        """Labels that the support started with, `(n, classes)`: centred one-hot, in the order in which it was drawn.
+
+        Of a support from a file, whose order nobody knows, those of the classes that its labels are largest at.
+        """
+        n, classes = self.labels.shape
+        drawn = self.setting("support", "init", "natural") in ("natural", "noise") and n % classes == 0
+        of_class = np.repeat(np.arange(classes), n // classes) if drawn else self.labels.argmax(axis=1)
+        scale = float(self.setting("support", "label_scale", 1.0))
+        return scale * (np.eye(classes)[of_class] - 1.0 / classes)
+
+    @property
+    def labels_changed(self) -> bool:
+        """Whether labels were learned, or solved for."""
+        return self.method != "krr" and not np.allclose(self.labels, self.original_labels, atol=1e-12)
+
+    @cached_property
+    def _config(self) -> dict[str, Any]:
+        try:
+            return tomllib.loads(self.attribute("config"))
+        except tomllib.TOMLDecodeError as error:
+            raise CheckpointError(f"the checkpoint's attribute config is not valid TOML ({error}).") from None
+
+    def setting(self, section: str, key: str, default: Any) -> Any:
+        """Return a setting of the run, or `default` where its version did not have it yet."""
+        return self._config.get(section, {}).get(key, default)
+
+    @property
+    def kernel(self) -> str:
+        """What the kernel is called in evaluations: "ConvNet NTK"."""
+        return f"{self.attribute('architecture')} {str(self.setting('kernel', 'kind', 'ntk')).upper()}"
+
+    @property
+    def title(self) -> str:
+        """What the run was: "KIP on digits: 10 images"."""
+        n = len(self.labels)
+        method = METHOD_NAMES.get(self.method, self.method)
+        return f"{method} on {self.attribute('dataset')}: {n} image{'s' * (n > 1)}"
+
+    def measured(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Return steps int64 and values float64 of a column of the history, of the rows where it was measured."""
+        steps, values = self.checkpoint.array("history/step"), self.checkpoint.array(f"history/{name}")
+        known = np.isfinite(values)
+        return steps[known], values[known]
+
+    @cached_property
+    def accuracy(self) -> float | None:
+        """Test accuracy: the last one measured, the mean over draws (krr), or None if none was."""
+        values = self.measured("test_accuracy")[1]
+        return None if len(values) == 0 else float(values.mean() if self.method == "krr" else values[-1])
+
+    @property
+    def spread(self) -> float | None:
+        """Standard deviation of the test accuracy over draws (krr), None for fewer than two."""
+        values = self.measured("test_accuracy")[1]
+        return float(values.std(ddof=1)) if self.method == "krr" and len(values) > 1 else None
