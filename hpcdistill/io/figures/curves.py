@@ -13,7 +13,7 @@ from hpcdistill.io.figures.style import COLOURS, GREY, MARKERS, new_figure, svg
 
 #: Curves of more points than this have no marker at each.
 _MOST_MARKERS = 60
-#: Steps are on a logarithmic axis where the last is so many times the first that was measured.
+#: Steps, and losses, are on a logarithmic axis where the largest is so many times the smallest.
 _WIDE = 20
 
 
@@ -49,14 +49,13 @@ def progress(accuracy: Sequence[Series], loss: Series | None, baselines: Sequenc
     for i, (name, value) in enumerate(baselines):
         left.axhline(value, color=GREY, linestyle=("--", ":", "-.")[i % 3], linewidth=1.4, label=name)
     left.set_ylabel("accuracy (%)")
-    left.legend(loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=1)
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower center", ncols=3 if loss else 2)
     _step_axis(left, accuracy)
     if loss:
         _draw(right[0], loss, 0)
         right[0].set_ylabel("loss of the step's targets")
-        if min(loss.y) > 0:
+        if 0 < _WIDE * loss.y.min() <= loss.y.max():
             right[0].set_yscale("log")
-            right[0].yaxis.set_minor_formatter(NullFormatter())
         _step_axis(right[0], [loss])
     return svg(figure)
 

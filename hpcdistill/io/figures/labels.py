@@ -23,12 +23,14 @@ class Labels:
         learned, original: `(n, classes)` float64.
         images: `(n, h, w, c)` uint8, as they look.
         names: of the classes.
+        verb: what was done to the labels: "learned".
     """
 
     learned: np.ndarray
     original: np.ndarray
     images: np.ndarray
     names: Sequence[str]
+    verb: str
 
 
 def label_bars(labels: Labels) -> bytes:
@@ -70,7 +72,7 @@ def _show_label(axes: Axes, labels: Labels, i: int, classes: np.ndarray) -> None
     axes.set_axis_on()
     places = np.arange(len(classes))
     axes.barh(places, labels.original[i, classes], 0.8, color="#d0d0d0", label="one-hot, centred")
-    axes.barh(places, labels.learned[i, classes], 0.4, color=COLOURS[0], label="learned")
+    axes.barh(places, labels.learned[i, classes], 0.4, color=COLOURS[0], label=labels.verb)
     axes.axvline(0, color="black", linewidth=0.8)
     axes.set_yticks(places, [plain(labels.names[k]) for k in classes], fontsize=9)
     axes.set_ylim(len(classes) - 0.4, -0.6)
@@ -89,7 +91,7 @@ def label_covariance(labels: Labels) -> bytes:
     limit = max(float(np.abs(matrix).max()) for matrix in matrices) or 1.0
     figure = new_figure(9, 4.2)
     both = figure.subplots(1, 2)
-    for axes, matrix, title in zip(both, matrices, ("original labels", "learned labels"), strict=True):
+    for axes, matrix, title in zip(both, matrices, ("original labels", f"{labels.verb} labels"), strict=True):
         image = axes.imshow(matrix, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest")
         axes.set_title(title)
         name_classes(axes, labels.names)

@@ -53,8 +53,8 @@ def svg(figure: Figure) -> bytes:
 
 
 def plain(name: str) -> str:
-    """Return a name from a file as matplotlib shows it: shortened if long, and no formula whatever is in it."""
-    short = name if len(name) <= _LONGEST_NAME else name[: _LONGEST_NAME - 1] + "…"
+    """Return a name from a file as it is to be drawn: without its middle if long, and no formula whatever is in it."""
+    short = name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME // 2]}…{name[1 - _LONGEST_NAME // 2 :]}"
     return short.replace("$", r"\$")
 
 

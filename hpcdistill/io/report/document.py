@@ -49,7 +49,8 @@ def _summary(facts: Facts) -> str:
     height, width, channels = facts.checkpoint.array("support/images_display").shape[1:]
     n, classes = facts.labels.shape
     rows = [
-        ("data set", f"{facts.attribute('dataset')}: {classes} classes, images of {height}×{width}×{channels}"),
+        ("data set", f"{facts.attribute('dataset')}: images of {height}×{width}×{channels}"),
+        ("classes", str(classes)),
         ("method", METHOD_NAMES.get(facts.method, facts.method)),
         ("network", f"{facts.kernel}, infinitely wide"),
         ("preprocessing", "standardised, ZCA" if facts.setting("preprocess", "zca", False) else "standardised"),
@@ -90,7 +91,7 @@ def _beside_published(facts: Facts, published: Published) -> str:
     if ours is None or per_class != facts.images_per_class:
         return ""
     rows = [
-        (name, f"{line[per_class]:.2f} %", f"{ours:.2%}".replace("%", " %"), f"{100 * ours - line[per_class]:+.2f}")
+        (name, f"{line[per_class]:.2f}%", f"{ours:.2%}", f"{100 * ours - line[per_class]:+.2f}".replace("-", "−"))
         for name, line in published.items()
         if per_class in line
     ]

@@ -12,7 +12,7 @@ from hpcdistill.io.figures.classes import class_accuracy, confusion_matrix
 from hpcdistill.io.figures.curves import Series, accuracy_by_size, draws, progress
 from hpcdistill.io.figures.labels import Labels, label_bars, label_covariance
 from hpcdistill.io.report.facts import Facts
-from hpcdistill.io.report.html import chart, photograph
+from hpcdistill.io.report.html import chart, chart_with_photographs, photograph
 from hpcdistill.io.report.measurements import Draws, Measurements
 
 #: Published figures, in %, by images per class, by the name of who published them.
@@ -39,12 +39,14 @@ def labels(facts: Facts) -> str:
     """Return single labels, and the covariance between classes, beside those of the labels that they started as."""
     if not facts.labels_changed:
         return ""
-    shown = Labels(
-        facts.labels, facts.original_labels, facts.checkpoint.array("support/images_display"), facts.class_names
-    )
-    single = "What the label of an image says of each class: solved for or learned (blue), and as it was (grey)."
+    verb = "solved" if facts.method == "label_solve" else "learned"
+    now = facts.checkpoint.array("support/images_display")
+    shown = Labels(facts.labels, facts.original_labels, now, facts.class_names, verb)
+    single = f"What the label of an image says of each class: {verb} (blue), and as it was (grey)."
     together = "Covariance between classes over all labels of the support, both on one colour scale."
-    return chart(label_bars(shown), "Labels", single) + chart(label_covariance(shown), "Labels together", together)
+    return chart_with_photographs(label_bars(shown), "Labels", single) + chart(
+        label_covariance(shown), "Labels together", together
+    )
 
 
 def course(facts: Facts, measured: Measurements) -> str:
@@ -61,7 +63,7 @@ def course(facts: Facts, measured: Measurements) -> str:
     steps, values = facts.measured("loss")
     loss = Series("loss", steps, values) if len(steps) > 1 else None
     baselines = [(_name(draw), 100 * draw.mean) for draw in _same_size(facts, measured)]
-    caption = "Where it was measured. Accuracy and loss of a step's targets are those before its update."
+    caption = "Steps that were measured. Accuracy and loss of a step's targets are those before its update."
     return chart(progress(curves, loss, baselines), "Over the steps", caption)
 
 
@@ -94,7 +96,9 @@ def sizes(facts: Facts, measured: Measurements, published: Published) -> str:
         return ""
     spread = None if facts.spread is None else np.array([100 * facts.spread])
     ours = Series("this run", np.array([facts.images_per_class]), np.array([100 * facts.accuracy]), spread)
-    caption = "Bars at natural images are standard deviations over draws. Published figures are of like settings."
+    caption = "Bars are standard deviations over draws." + (
+        " Published figures are of runs like this." if published else ""
+    )
     return chart(accuracy_by_size(ours, others), "Against the number of images", caption)
 
 
