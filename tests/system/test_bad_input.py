@@ -365,6 +365,29 @@ def test_no_permission_to_read(run_copy, without_privileges):
     assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
 
 
+@pytest.mark.parametrize("form", ["npz", "png", "html"])
+def test_export_of_a_checkpoint_that_lacks_an_array(run_copy, form):
+    checkpoint = (run_copy / "out/latest.h5").resolve()
+    with h5py.File(checkpoint, "r+") as file:
+        del file["support/images_display"]
+    arguments = ["export", checkpoint, "--format", form]
+    check_refused(arguments, ["no array /support/images_display", "Use another checkpoint"], 0, run_copy)
+
+
+def test_report_with_damaged_evaluations(run_copy):
+    (run_copy / "out/evaluations.json").write_text('{"records": [{"kind": "natural"}]}')
+    arguments = ["export", run_copy / "out/latest.h5", "--format", "html"]
+    check_refused(arguments, ["evaluations.json", "'natural'", "measure anew"], 0, run_copy)
+
+
+def test_export_to_a_folder_that_is_not_there(finished_run, tmp_path):
+    output = tmp_path / "nowhere/report.html"
+    result = run("export", finished_run / "out/latest.h5", "--format", "html", "--output", output)
+    assert (result.code, len(result.error_lines)) == (4, 1), result.stderr
+    assert f"{output}: cannot be written" in result.error_lines[0]
+    assert not output.parent.exists()
+
+
 def test_output_is_a_file(tmp_path):
     (tmp_path / "out").write_text("mine")
     arguments = ["run", write_config(tmp_path / "c.toml"), "--output", tmp_path / "out"]

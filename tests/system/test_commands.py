@@ -62,6 +62,32 @@ def test_export_png(run_copy):
         assert len(sheet.getcolors(1 << 24)) > 10
 
 
+def test_export_html(run_copy):
+    """With what `evaluate` has measured, and alone, away from its run's folder."""
+    file = run_copy / "out/latest.h5"
+    accuracy = percentage(succeed("evaluate", file, "--kernel", "FC2"))
+    assert "step-000004.html" in succeed("export", file, "--format", "html")
+    text = (run_copy / "out/checkpoints/step-000004.html").read_text()
+    final = f"{history(file, 'test_accuracy')[-1]:.2%}"
+    for words in ("<h1>KIP on digits: 10 images</h1>", f"<td>{final} (step 4)</td>", "FC2 NTK", accuracy, "steps = 4"):
+        assert words in text
+    assert "http://" not in text
+    assert "https://" not in text
+    alone = run_copy / "alone.h5"
+    alone.write_bytes(file.read_bytes())
+    succeed("export", alone, "--format", "html")
+    assert "FC2" not in (run_copy / "alone.html").read_text()
+    assert list(run_copy.rglob("*.tmp")) == []
+
+
+@pytest.mark.parametrize("form", ["npz", "png", "html"])
+def test_export_to_a_name_of_any_ending(finished_run, tmp_path, form):
+    succeed("export", finished_run / "out/latest.h5", "--format", form, "--output", tmp_path / "set")
+    beginning = {"npz": b"PK", "png": b"\x89PNG", "html": b"<!DOCTYPE html>"}[form]
+    assert (tmp_path / "set").read_bytes().startswith(beginning)
+    assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_evaluate_agrees_with_the_run(finished_run, ranks):
     path = finished_run / "out/latest.h5"
@@ -96,7 +122,7 @@ HELP = {
     "evaluate": ["mpirun", "latest.h5", "--kernel", "--natural"],
     "reproduce": ["mpirun", "--cell", "jobs/paper", "--seeds"],
     "inspect": ["latest.h5"],
-    "export": ["latest.h5", "images_preprocessed", "png"],
+    "export": ["latest.h5", "images_preprocessed", "png", "html"],
     "prepare": ["digits, mnist", "test_labels"],
     "doctor": ["mpirun"],
     "bench": ["kernels", "step", "neural-tangents"],
