@@ -95,7 +95,7 @@ def _beside_published(facts: Facts, published: Published) -> str:
         for name, line in published.items()
         if per_class in line
     ]
-    caption = "Test accuracy of like runs that were published, and of this one"
+    caption = "Test accuracy published for the same setting, and of this run"
     return table(caption, ("published by", "published", "this run", "difference (points)"), rows)
 
 

@@ -97,7 +97,7 @@ def sizes(facts: Facts, measured: Measurements, published: Published) -> str:
     spread = None if facts.spread is None else np.array([100 * facts.spread])
     ours = Series("this run", np.array([facts.images_per_class]), np.array([100 * facts.accuracy]), spread)
     caption = "Bars are standard deviations over draws." + (
-        " Published figures are of runs like this." if published else ""
+        " Published figures are for the same setting." if published else ""
     )
     return chart(accuracy_by_size(ours, others), "Against the number of images", caption)
 
