@@ -32,6 +32,19 @@ class Checkpoint:
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any] = field(default_factory=dict)
 
+    def array(self, name: str) -> np.ndarray:
+        """Return an array by HDF5 path.
+
+        Raises:
+            CheckpointError: the file has none of that name.
+        """
+        if name not in self.arrays:
+            raise CheckpointError(
+                f"this checkpoint has no array /{name}, which this needs: it was changed after it was written. "
+                "Use another checkpoint of the run."
+            )
+        return self.arrays[name]
+
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the arrays below `prefix`, by the rest of their path."""
         return {k.removeprefix(prefix + "/"): v for k, v in self.arrays.items() if k.startswith(prefix + "/")}

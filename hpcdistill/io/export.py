@@ -8,6 +8,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.preprocess_file import read_zca
 
 #: Images per row of a contact sheet, and how many are shown at most in each half.
 _COLUMNS, _MOST = 10, 100
@@ -15,35 +16,42 @@ _COLUMNS, _MOST = 10, 100
 _SIDE, _CAPTION, _GAP, _TITLE = 64, 14, 4, 26
 
 
-def export_npz(checkpoint: Checkpoint, path: Path) -> None:
+def export_npz(checkpoint: Checkpoint, path: Path, zca_file: Path) -> None:
     """Write the support set and what is needed to use it as a compressed `.npz`.
 
     Arrays: `images` `(n,h,w,c)` uint8 as they look, `images_preprocessed` float64, `labels` `(n,classes)`,
-    `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`.
+    `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`; with ZCA `zca_matrix` `(d,d)` float64.
+
+    Args:
+        zca_file: where the run's ZCA matrix is, if it has one.
+
+    Raises:
+        CheckpointError: an array, or the ZCA matrix, is missing.
     """
-    a = checkpoint.arrays
     exported = {
-        "images": a["support/images_display"],
-        "images_preprocessed": a["support/images"],
-        "labels": a["support/labels"],
-        "source_index": a["support/source_index"],
-        "mean": a["preprocess/mean"],
-        "std": a["preprocess/std"],
+        "images": checkpoint.array("support/images_display"),
+        "images_preprocessed": checkpoint.array("support/images"),
+        "labels": checkpoint.array("support/labels"),
+        "source_index": checkpoint.array("support/source_index"),
+        "mean": checkpoint.array("preprocess/mean"),
+        "std": checkpoint.array("preprocess/std"),
         "config": np.array(checkpoint.attributes["config"]),
         "class_names": np.array(checkpoint.attributes["class_names"].split("\n")),
     }
     exported |= {f"history_{name}": column for name, column in checkpoint.group("history").items()}
+    if sha256 := checkpoint.attributes.get("zca_sha256"):
+        exported["zca_matrix"] = read_zca(zca_file, sha256).matrix
     np.savez_compressed(path, allow_pickle=False, **exported)
 
 
 def export_png(checkpoint: Checkpoint, path: Path) -> None:
     """Write a contact sheet: the natural images that the run started from above, the support now below."""
     names = checkpoint.attributes["class_names"].split("\n")
-    captions = [names[k] for k in checkpoint.arrays["support/labels"].argmax(axis=1)]
+    captions = [names[k] for k in checkpoint.array("support/labels").argmax(axis=1)]
     method = {"kip": f"distilled, step {checkpoint.attributes['step']}"}.get(checkpoint.attributes["method"], "support")
     halves = [
-        _panel(checkpoint.arrays["support/initial_display"], captions, "natural"),
-        _panel(checkpoint.arrays["support/images_display"], captions, method),
+        _panel(checkpoint.array("support/initial_display"), captions, "natural"),
+        _panel(checkpoint.array("support/images_display"), captions, method),
     ]
     sheet = Image.new("RGB", (halves[0].width, sum(half.height for half in halves)), "white")
     for i, half in enumerate(halves):
