@@ -112,6 +112,8 @@ def _print_table(args: argparse.Namespace, chosen: list[Cell]) -> None:
     for name in ("cell", "published", "ours", "difference", "runs"):
         table.add_column(name, justify="left" if name == "cell" else "right", no_wrap=True)
     table.add_column("not as published", overflow="fold")
+    if any(cell.also for cell in chosen):
+        table.add_column("also published", no_wrap=True)
     for cell in chosen:
         table.add_row(*_row(collect(args.output, cell)))
     table_console().print(table)
@@ -119,9 +121,11 @@ def _print_table(args: argparse.Namespace, chosen: list[Cell]) -> None:
 
 def _row(reached: Reached) -> tuple[str, ...]:
     published = f"{reached.cell.published:.2f}"
+    also = [", ".join(f"{name} {figure}" for name, figure in reached.cell.also.items())] if reached.cell.also else []
     if reached.mean is None:
-        return reached.cell.name, published, "–", "–", "0", ""
+        return reached.cell.name, published, "–", "–", "0", "", *also
     spread = f" ± {reached.spread:.2f}" if reached.spread is not None else ""
     difference = f"{reached.mean - reached.cell.published:+.2f}"
     ours = f"{reached.mean:.2f}{spread}"
-    return reached.cell.name, published, ours, difference, str(len(reached.accuracies)), "; ".join(reached.differences)
+    runs, differences = str(len(reached.accuracies)), "; ".join(reached.differences)
+    return reached.cell.name, published, ours, difference, runs, differences, *also

@@ -51,11 +51,13 @@ class Cell:
     Attributes:
         name: of the cell in its table, and of its file in jobs/paper/TABLE.
         published: test accuracy in %.
+        also: further published figures, by name.
     """
 
     row: Row
     images_per_class: int
     published: float
+    also: Mapping[str, float]
 
     @property
     def method(self) -> str:
@@ -110,7 +112,11 @@ def tables() -> dict[str, dict[str, str]]:
 def cells() -> tuple[Cell, ...]:
     """Return all cells, in the order of the tables."""
     rows = [Row(**row) for row in _read()["rows"]]
-    return tuple(Cell(row, int(n), figure) for row in rows for n, figure in row.accuracy.items())
+    return tuple(
+        Cell(row, int(n), figure, {name: also[n] for name, also in row.also.items() if n in also})
+        for row in rows
+        for n, figure in row.accuracy.items()
+    )
 
 
 def cells_of(table: str) -> list[Cell]:
@@ -122,21 +128,6 @@ def cells_of(table: str) -> list[Cell]:
     if table not in tables():
         raise ConfigError(f"there is no table {table!r}. Valid: {', '.join(tables())}.")
     return [cell for cell in cells() if cell.row.table == table]
-
-
-def published_lines(config: Config) -> dict[str, dict[int, float]]:
-    """Return published accuracies in % for runs like `config`, by name and images per class; none where there are none.
-
-    Like means: of the same method, data set, architecture and kind of preprocessing.
-    """
-    lines: dict[str, dict[int, float]] = {}
-    for cell in cells():
-        row = cell.row
-        like = (cell.method, row.dataset, row.architecture, row.zca)
-        if like == (config.method, config.data.name, config.kernel.architecture, config.preprocess.zca):
-            lines[tables()[row.table]["source"]] = {int(n): figure for n, figure in row.accuracy.items()}
-            lines |= {name: {int(n): figure for n, figure in also.items()} for name, also in row.also.items()}
-    return lines
 
 
 @cache

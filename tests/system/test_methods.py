@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 
+import h5py
 import numpy as np
 import pytest
 from kill_loop import Job, differences
@@ -55,7 +56,16 @@ def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):
     shown = arrays(job)["support/images_display"]
     assert shown.dtype == np.uint8
     assert shown.std() > 20
+    export = ("export", job.output / "latest.h5", "--output", tmp_path / "set.npz")
+    assert run(*export).code == 0
+    with np.load(tmp_path / "set.npz") as exported, h5py.File(job.output / "preprocess.h5") as kept:
+        np.testing.assert_array_equal(exported["zca_matrix"], kept["zca/matrix"][...])
+    (tmp_path / "set.npz").unlink()
     shutil.move(job.output / "preprocess.h5", tmp_path / "elsewhere.h5")
+    refused = run(*export)
+    assert refused.code == 2
+    assert "preprocess.h5: no such file. It holds the ZCA matrix" in refused.error_lines[0]
+    assert not (tmp_path / "set.npz").exists()
     result = run("evaluate", job.output / "latest.h5")
     assert "ZCA was fitted anew" in result.stdout
     other = finished(tmp_path, "other", preprocess={"zca": True, "zca_reg": 0.5})
@@ -107,6 +117,18 @@ def test_evaluation_beside_natural_images(tmp_path, ranks):
     assert [line for line in again.stdout.splitlines() if "natural" in line and "draw of" not in line] == [
         line for line in result.stdout.splitlines() if "natural" in line and "draw of" not in line
     ]
+
+
+@pytest.mark.parametrize("form", ["npz", "png"])
+def test_a_checkpoint_that_lacks_what_an_export_needs(tmp_path, form):
+    job = finished(tmp_path, "out")
+    with h5py.File(job.output / "latest.h5", "r+") as file:
+        del file["support/labels"]
+    result = run("export", job.output / "latest.h5", "--format", form, "--output", tmp_path / "set")
+    assert result.code == 2
+    (line,) = result.error_lines
+    assert "no array /support/labels" in line
+    assert not (tmp_path / "set").exists()
 
 
 WRONG = {

@@ -11,7 +11,7 @@ from hpcdistill.config import parse_config
 from hpcdistill.data.registry import KNOWN
 from hpcdistill.errors import CheckpointError, ConfigError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION
-from hpcdistill.paper.cells import cells, cells_of, published_lines, tables
+from hpcdistill.paper.cells import cells, cells_of, tables
 from hpcdistill.paper.collect import cell_folder, collect
 
 FOLDER = Path(__file__).parents[2] / "jobs/paper"
@@ -34,11 +34,9 @@ def test_every_cell_is_a_run_of_its_own():
     assert {cell.row.table for cell in cells()} == set(tables())
 
 
-def test_published_lines_are_those_of_like_runs():
-    lines = published_lines(parse_config("", ["data.name=cifar-10", "preprocess.zca=true"]))
-    assert lines["DC"] == {1: 28.3, 10: 44.9, 50: 53.9}
-    assert lines["arXiv:2107.13034, camera-ready"][1] == 64.7
-    assert published_lines(parse_config("", ["data.name=digits"])) == {}
+def test_figures_are_those_of_their_cell():
+    cell = next(cell for cell in cells_of("kip-convnet") if cell.name == "cifar-10-convnet-zca-10")
+    assert (cell.published, cell.also) == (75.6, {"draft": 75.5, "DC": 44.9, "DSA": 52.1})
     with pytest.raises(ConfigError, match="Valid: label-solve, kip-convnet"):
         cells_of("nothing")
 
