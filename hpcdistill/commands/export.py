@@ -61,7 +61,8 @@ def _export_html(path: Path, checkpoint: Checkpoint, file: BinaryIO, folder: Pat
     from hpcdistill.config import parse_config
     from hpcdistill.io.evaluations import read_evaluations
     from hpcdistill.io.report.document import report
-    from hpcdistill.paper.cells import published_lines
+    from hpcdistill.paper.published import published_lines
 
-    published = published_lines(parse_config(checkpoint.attributes["config"], where=str(path)))
-    file.write(report(checkpoint, read_evaluations(folder), published).encode())
+    config = parse_config(checkpoint.attributes["config"], where=str(path))
+    setting = (config.data.name, config.method, config.kernel.architecture, config.preprocess.zca)
+    file.write(report(checkpoint, read_evaluations(folder), dict(published_lines(*setting))).encode())
