@@ -62,9 +62,9 @@ class RunDirectory:
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
             probe.touch()
+            self.notes.take_over()  # first: a run that still writes must find out why its files are gone
             for leftover in [*self.checkpoints.glob(f"*{TEMPORARY_SUFFIX}"), *self.path.glob(f"*{TEMPORARY_SUFFIX}")]:
-                leftover.unlink()
-            self.notes.take_over()
+                leftover.unlink(missing_ok=True)
         except OSError as error:
             raise EnvironmentSetupError(
                 f"{self.path}: cannot be written to ({error.strerror}). Give another folder with --output."

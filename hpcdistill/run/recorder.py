@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +11,7 @@ import numpy as np
 import hpcdistill
 from hpcdistill.config import Config, changed_keys, parse_config
 from hpcdistill.distill.history import History
-from hpcdistill.errors import CheckpointError
+from hpcdistill.errors import CheckpointError, InterruptedWriteError, StorageError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
 from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
@@ -41,14 +43,26 @@ class Recorder:
             extra: further arrays by HDF5 path, such as the optimiser's state.
         """
         comm = self.experiment.comm
-        on_root(comm, self.directory.notes.check_owner)
-        write_checkpoint(comm, self.directory.checkpoint_path(step), self._pack(step, x_s, y_s, history, extra))
-        on_root(comm, lambda: self.directory.published(step, self.experiment.config.checkpoint.keep))
+        with self._owned():
+            write_checkpoint(comm, self.directory.checkpoint_path(step), self._pack(step, x_s, y_s, history, extra))
+            on_root(comm, lambda: self.directory.published(step, self.experiment.config.checkpoint.keep))
 
     def save_best(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History) -> None:
         """Write `best.h5`: the support with the best validation accuracy so far."""
-        on_root(self.experiment.comm, self.directory.notes.check_owner)
-        write_checkpoint(self.experiment.comm, self.directory.best, self._pack(step, x_s, y_s, history, {}))
+        with self._owned():
+            write_checkpoint(self.experiment.comm, self.directory.best, self._pack(step, x_s, y_s, history, {}))
+
+    @contextmanager
+    def _owned(self) -> Iterator[None]:
+        """Write within this: raises `TakenOverError` if another run has taken over, before or while this one writes."""
+        comm, notes = self.experiment.comm, self.directory.notes
+        on_root(comm, notes.check_owner)
+        try:
+            yield
+        except StorageError as error:  # another run removes unfinished files when it takes over
+            if not isinstance(error, InterruptedWriteError):
+                on_root(comm, notes.check_owner)
+            raise
 
     def _pack(
         self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, extra: dict[str, np.ndarray]
