@@ -68,8 +68,9 @@ def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--steps", metavar="N", type=positive, default=5000, help="default: 5000")
     parser.add_argument("--batch", metavar="N", type=positive, default=100,
                         help="images per step; all, where the support has not more (default: 100)")  # fmt: skip
-    parser.add_argument("--l2", metavar="X", type=number_from_zero, default=1e-3,
-                        help="weight of half the squared norm of the parameters (default: 1e-3)")  # fmt: skip
+    parser.add_argument("--l2", metavar="X", type=number_from_zero,
+                        help="weight of half the squared norm of the parameters (default: 1e-3; with ntk 1e-3/width, "
+                        "whose weights are about √width times as large)")  # fmt: skip
     parser.add_argument("--learning-rate", metavar="X", type=positive_number, default=1.0,
                         help="so many times the largest stable learning rate (default: 1)")  # fmt: skip
 
@@ -126,22 +127,23 @@ def _support(file: Path, checkpoint: Checkpoint) -> tuple[np.ndarray, np.ndarray
 
 
 def _request(args: argparse.Namespace) -> TransferRequest:
-    from hpcdistill.distill.transfer import Training
+    from hpcdistill.distill.transfer import L2, Training
     from hpcdistill.run.transfer import TransferRequest
 
-    training = Training(steps=args.steps, batch=args.batch, l2=args.l2, learning_rate=args.learning_rate)
+    default_l2 = L2 if args.parameterization == "standard" else L2 / args.width
+    l2 = default_l2 if args.l2 is None else args.l2
+    training = Training(args.steps, args.batch, l2, args.learning_rate)
     return TransferRequest(args.width, args.parameterization, training, args.seeds, args.natural_draws or args.seeds)
 
 
 def _figures(file: Path, result: TransferResult) -> str:
     distilled, natural = result.distilled, result.natural
-    verdict = "better" if distilled.mean > natural.mean else "not better"
+    gain = 100 * (distilled.mean - natural.mean)
     return (
         f"{file}: {result.architecture} of width {result.width} ({result.parameterization} parameterization, "
         f"{result.parameters:,} parameters), {result.steps} steps, {result.test_images} test images\n"
-        f"  {distilled.images} distilled images: test accuracy {distilled}, {_networks(distilled)}\n"
-        f"  {natural.images} natural images: test accuracy {natural}, {_networks(natural)}; "
-        f"the distilled ones are {verdict}"
+        f"  {natural.images} natural images: test accuracy {natural}, {_networks(natural)}\n"
+        f"  {distilled.images} distilled images: test accuracy {distilled}, {_networks(distilled)}: {gain:+.2f} points"
     )
 
 

@@ -24,6 +24,8 @@ from hpcdistill.jax_runtime import single_precision
 from hpcdistill.mpi.partition import chunk_ranges
 
 MOMENTUM = 0.9
+#: Weight of the squared norm in the papers, for standard parameterisation.
+L2 = 1e-3
 #: Test images predicted at a time.
 EVALUATION_ROWS = 128
 #: Steps between looks at the loss, for which the processor must have finished.
@@ -45,7 +47,7 @@ class Training:
 
     steps: int = 5000
     batch: int = 100
-    l2: float = 1e-3
+    l2: float = L2
     learning_rate: float = 1.0
 
 

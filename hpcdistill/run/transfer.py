@@ -160,7 +160,7 @@ def _check_memory(experiment: Experiment, network: FiniteNetwork, batch: int, ta
     node.Free()
     with agree(experiment.comm), single_precision():
         check_memory(
-            ranks * network.training_bytes(max(batch, EVALUATION_ROWS)),
+            ranks * network.training_bytes(batch, EVALUATION_ROWS),
             f"{network.architecture.name} of width {network.width} ({network.n_parameters:,} parameters, batches of "
             f"{batch}, {ranks} rank{'s' * (ranks > 1)} of a node)",
             "Lower --width or --batch, or use fewer ranks per node.",
