@@ -39,7 +39,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         one-hot), and --l2 times half the squared norm of all weights and biases. Optimiser: SGD with momentum 0.9
         and cosine decay to 0. Learning rate: the largest stable one of each network at its initialisation,
         2 (1 + 0.9) / (h + l2), where h is the largest eigenvalue of its empirical tangent kernel on the support,
-        divided by images times classes. The papers' networks have width 1024; JAX_PLATFORMS=cuda trains on a GPU.
+        divided by images times classes. The papers' networks have width 1024. JAX trains on the CPU unless
+        JAX_PLATFORMS says otherwise.
 
         Figures are kept in the run's folder, in evaluations.json, from which `export --format html` takes them.
         """

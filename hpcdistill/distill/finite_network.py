@@ -89,7 +89,7 @@ class FiniteNetwork:
     def training_bytes(self, batch: int, test_rows: int) -> int:
         """Return about how much memory training takes with `batch` images at a time, and testing with `test_rows`.
 
-        Measured peaks are 0.5 to 1 times that, besides what JAX itself takes (tests/unit/test_finite_network.py).
+        Measured peaks are 0.3 to 1 times that, besides what JAX itself takes (tests/unit/test_finite_network.py).
         """
         activations = max(_ACTIVATION_COPIES * batch, test_rows) * self.n_activations
         return 4 * (_PARAMETER_COPIES * self.n_parameters + activations)

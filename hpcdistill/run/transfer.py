@@ -1,7 +1,7 @@
 """Transfer to finite networks: trainings on distilled and on natural images, dealt out over the ranks.
 
 Every training, with its test, is made on one rank and depends on seeds alone, so that results do not depend on the
-number of ranks. Every public function is collective.
+number of ranks. JAX uses the cores that a rank is bound to; between one core and several it rounds differently.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ class _Outcome:
 
 
 def transfer(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, request: TransferRequest) -> TransferResult:
-    """Train finite networks on a distilled support and on natural images, and return their test accuracies.
+    """Train finite networks on a distilled support and on natural images; return their test accuracies. Collective.
 
     Args:
         x_s, y_s: preprocessed images `(n, h, w, c)` and labels `(n, classes)`, float64.
