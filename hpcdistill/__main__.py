@@ -23,6 +23,7 @@ COMMANDS = (
     "jobs",
     "cancel",
     "evaluate",
+    "transfer",
     "reproduce",
     "inspect",
     "export",

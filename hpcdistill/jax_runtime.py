@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 
 
 def configure_jax() -> None:
@@ -16,3 +17,15 @@ def configure_jax() -> None:
     jax.config.update("jax_enable_x64", True)
     if not os.environ.get("JAX_PLATFORMS"):
         jax.config.update("jax_platforms", "cpu")
+
+
+def single_precision() -> AbstractContextManager[None]:
+    """Return a context in which this thread computes in float32, scalars of NumPy included. Not collective.
+
+    Functions are compiled for it apart. On the CPU float32 convolutions, their gradients too, go to Eigen; those of
+    float64 that are zero-padded are what XLA compiles wrong (see `kernels.tangents_convolution`).
+    """
+    configure_jax()
+    import jax
+
+    return jax.enable_x64(False)

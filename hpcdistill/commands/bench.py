@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.bench.cases import DEFAULT_CASES, DTYPES, OPERATIONS
+from hpcdistill.commands.arguments import positive, positive_number
 from hpcdistill.config import PRECISIONS
 
 if TYPE_CHECKING:
@@ -38,10 +39,10 @@ def _add_kernel_arguments(parser: argparse.ArgumentParser) -> None:
                         help=f"networks and images (default: {' '.join(DEFAULT_CASES)})")  # fmt: skip
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES), help="default: both")
     parser.add_argument("--operation", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), help="default: both")
-    parser.add_argument("--threads", metavar="N", nargs="+", type=_positive, default=[],
+    parser.add_argument("--threads", metavar="N", nargs="+", type=positive, default=[],
                         help="numbers of threads (default: one per core, and 1)")  # fmt: skip
-    parser.add_argument("--rounds", metavar="N", type=_positive, default=3, help="default: 3")
-    parser.add_argument("--seconds", metavar="S", type=_positive_number, default=1.0,
+    parser.add_argument("--rounds", metavar="N", type=positive, default=3, help="default: 3")
+    parser.add_argument("--seconds", metavar="S", type=positive_number, default=1.0,
                         help="length of a round, about (default: 1)")  # fmt: skip
     parser.add_argument("--pairs", metavar="ROWSxCOLUMNS",
                         help="block of the backend (default: 10 rows, and the columns that fill a round)")  # fmt: skip
@@ -54,15 +55,15 @@ def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
         "Time whole KIP steps (images and labels learned, random images) on the first 1, 2, 4, … ranks and on all, in "
         "turn, with as many threads per rank as OMP_NUM_THREADS says: mpirun -n 4 hpcdistill bench step"
     )
-    parser.add_argument("--images", metavar="N", nargs="+", type=_positive, default=[10, 100],
+    parser.add_argument("--images", metavar="N", nargs="+", type=positive, default=[10, 100],
                         help="sizes of the support (default: 10 100)")  # fmt: skip
-    parser.add_argument("--targets", metavar="N", type=_positive, default=1000,
+    parser.add_argument("--targets", metavar="N", type=positive, default=1000,
                         help="target images per step (default: 1000)")  # fmt: skip
     parser.add_argument("--architecture", metavar="NAME", default="ConvNet", help="default: ConvNet")
     parser.add_argument("--shape", metavar="HxWxC", default="32x32x3", help="default: 32x32x3")
     parser.add_argument("--backend", default="auto", help="kernel backend (default: auto)")
     parser.add_argument("--precision", choices=PRECISIONS, default="mixed", help="default: mixed")
-    parser.add_argument("--rounds", metavar="N", type=_positive, default=3, help="default: 3")
+    parser.add_argument("--rounds", metavar="N", type=positive, default=3, help="default: 3")
     _add_json_argument(parser)
 
 
@@ -118,19 +119,3 @@ def _step(args: argparse.Namespace) -> int:
         return 0
 
     return run_collectively(body)
-
-
-def _positive(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
-    return int(text)
-
-
-def _positive_number(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be a number above 0, not {text!r}")
-    return value

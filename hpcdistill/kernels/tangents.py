@@ -89,21 +89,33 @@ class TangentsBackend:
 
 
 def stax_kernel(stax: Any, architecture: Architecture) -> Any:
-    """Return neural-tangents' `kernel_fn` of an architecture: 3×3 SAME, 2×2 VALID, NTK parameterisation.
+    """Return neural-tangents' `kernel_fn` of an architecture in NTK parameterisation. Not collective."""
+    return stax_network(stax, architecture, 1, 1, "ntk")[2]
+
+
+def stax_network(
+    stax: Any, architecture: Architecture, width: int, outputs: int, parameterization: str
+) -> tuple[Any, Any, Any]:
+    """Return neural-tangents' `(init_fn, apply_fn, kernel_fn)` of an architecture: 3×3 SAME, 2×2 VALID.
+
+    Args:
+        width: channels of every convolution, units of every dense layer but the last.
+        outputs: units of the last dense layer.
+        parameterization: "ntk" or "standard", as neural-tangents defines them.
 
     Not collective.
     """
-    weights = {"W_std": architecture.w_std, "b_std": architecture.b_std, "parameterization": "ntk"}
+    weights = {"W_std": architecture.w_std, "b_std": architecture.b_std, "parameterization": parameterization}
     make = {
-        "conv": lambda: stax.Conv(1, (3, 3), padding="SAME", **weights),
+        "conv": lambda: stax.Conv(width, (3, 3), padding="SAME", **weights),
         "relu": stax.Relu,
         "pool": lambda: stax.AvgPool((2, 2), strides=(2, 2), padding="VALID"),
         "flatten": stax.Flatten,
         "gap": stax.GlobalAvgPool,
-        "dense": lambda: stax.Dense(1, **weights),
+        "dense": lambda: stax.Dense(width, **weights),
     }
-    _, _, kernel_fn = stax.serial(*(make[layer]() for layer in architecture.layers))
-    return kernel_fn
+    *hidden, _ = architecture.layers  # the last one is dense
+    return stax.serial(*(make[layer]() for layer in hidden), stax.Dense(outputs, **weights))
 
 
 def tile_shape(n1: int, n2: int, pairs: int) -> tuple[int, int]:

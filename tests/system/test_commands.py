@@ -120,6 +120,7 @@ HELP = {
     "jobs": ["newest checkpoint"],
     "cancel": ["KillWait", "submit --resume"],
     "evaluate": ["mpirun", "latest.h5", "--kernel", "--natural"],
+    "transfer": ["mpirun", "--width", "--parameterization", "--natural-draws", "cosine decay", "largest stable"],
     "reproduce": ["mpirun", "--cell", "jobs/paper", "--seeds"],
     "inspect": ["latest.h5"],
     "export": ["latest.h5", "images_preprocessed", "png", "html"],
