@@ -51,3 +51,9 @@ class Dataset:
         """`(height, width, channels)` of an image."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+    def split(self, name: str) -> Split:
+        """Return the split "train" or "test", which must be there."""
+        split = self.train if name == "train" else self.test
+        assert split is not None  # asked for only where there is one
+        return split

@@ -155,13 +155,29 @@ def share_array(node: MPI.Intracomm, array: np.ndarray | None) -> np.ndarray:
     """
     frame = (array.shape, array.dtype) if node.Get_rank() == 0 and array is not None else ((), np.dtype("u1"))
     shape, dtype = bcast_object(node, frame)
+
+    def fill(shared: np.ndarray) -> None:
+        if array is not None and node.Get_rank() == 0:
+            shared[...] = array
+
+    return fill_shared(node, shape, dtype, fill)
+
+
+def fill_shared(
+    node: MPI.Intracomm, shape: tuple[int, ...], dtype: np.dtype, fill: Callable[[np.ndarray], None]
+) -> np.ndarray:
+    """Return a read-only array in the node's shared memory to which each of its ranks has written a part.
+
+    Args:
+        node: from `node_communicator`; collective.
+        fill: called once on every rank with the whole array, to write this rank's part; raises nothing.
+    """
     n_bytes = math.prod(shape) * dtype.itemsize
     window = MPI.Win.Allocate_shared(n_bytes if node.Get_rank() == 0 else 0, 1, comm=node)
     memory, _ = window.Shared_query(0)
     shared = np.ndarray(shape, dtype, buffer=cast(Any, memory))
     window.Lock_all()
-    if array is not None and node.Get_rank() == 0:
-        shared[...] = array
+    fill(shared)
     window.Sync()
     node.Barrier()
     window.Sync()

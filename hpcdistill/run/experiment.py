@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -37,6 +37,7 @@ class Experiment:
         preprocessing: fitted on the pool.
         kernels: of `kernel.architecture`.
         sampled: those between which sampling KIP chooses; none for plain KIP.
+        whitened: all images of the splits "train" and "test" preprocessed, where they are kept (`run.whitened`).
     """
 
     comm: MPI.Intracomm
@@ -49,30 +50,37 @@ class Experiment:
     preprocessing: Preprocessing
     kernels: Kernels
     sampled: tuple[Kernels, ...] = ()
+    whitened: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def _fetch(
-        self, split: Split, indices: np.ndarray, changes: Changes | None, start: int, stop: int
+        self, name: str, indices: np.ndarray, changes: Changes | None, start: int, stop: int
     ) -> tuple[np.ndarray, np.ndarray]:
-        chosen = indices[start:stop]
-        images = split.images[chosen]
+        chosen, split = indices[start:stop], self.dataset.split(name)
+        labels = self.labels(split.labels[chosen])
         if changes is not None:
-            images = changes.apply(images, start)
-        return self.preprocessing.apply(images), self.labels(split.labels[chosen])
+            return self.preprocessing.apply(changes.apply(split.images[chosen], start)), labels
+        if name in self.whitened:
+            return self.whitened[name][chosen], labels
+        return self.preprocessing.apply(split.images[chosen]), labels
 
     def labels(self, classes: np.ndarray) -> np.ndarray:
         """Return classes `(n,)` as rows of labels `(n, n_classes)`, float64."""
         return self.config.support.label_scale * centred_one_hot(classes, self.dataset.n_classes)
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """How targets of KIP are changed at random."""
+        return Augmentation(**vars(self.config.augment), display_range=self.dataset.display_range)
+
     def batch_targets(self, step: int) -> Targets:
         """Return the targets of a KIP step: a random batch (or all training images), augmented as configured."""
-        config, train = self.config, self.dataset.train
+        config = self.config
         indices = draw_batch(self.pool, config.kip.batch, config.seed, step)
-        augmentation = Augmentation(**vars(config.augment), display_range=self.dataset.display_range)
         changes = None
-        if not augmentation.changes_nothing:
-            changes = augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
+        if not self.augmentation.changes_nothing:
+            changes = self.augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
         report = partial(self.reporter.rows, "training images of this rank")
-        return Targets(partial(self._fetch, train, indices, changes), len(indices), report)
+        return Targets(partial(self._fetch, "train", indices, changes), len(indices), report)
 
     def batch_kernels(self, step: int) -> Kernels:
         """Return the kernels that a KIP step uses."""
@@ -83,14 +91,14 @@ class Experiment:
     def train_targets(self, indices: np.ndarray, title: str = "training images of this rank") -> Targets:
         """Return training images as targets, with a title for reports of progress on them."""
         report = partial(self.reporter.rows, title)
-        return Targets(partial(self._fetch, self.dataset.train, indices, None), len(indices), report)
+        return Targets(partial(self._fetch, "train", indices, None), len(indices), report)
 
     def test_targets(self) -> Targets | None:
         """Return the test images as targets, or None where the data set has none."""
         if self.dataset.test is None or self.test is None:
             return None
         report = partial(self.reporter.rows, "test images")
-        return Targets(partial(self._fetch, self.dataset.test, self.test, None), len(self.test), report)
+        return Targets(partial(self._fetch, "test", self.test, None), len(self.test), report)
 
     def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return training images and their centred one-hot labels as `(x_s, y_s)`, float64."""
@@ -136,8 +144,7 @@ def load_experiment(
 
 def subset(config: Config, dataset: Dataset, key: str) -> Pool:
     """Return the images of a split that `data.train_size` or `data.test_size` leaves in use. Not collective."""
-    split = dataset.train if key == "train_size" else dataset.test
-    assert split is not None  # asked for only where there is one
+    split = dataset.split(key.removesuffix("_size"))
     pool = make_pool(split.labels, dataset.n_classes)
     return draw_subset(pool, getattr(config.data, key), config.seed, f"data.{key}")
 

@@ -19,6 +19,7 @@ from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
 from hpcdistill.run.recorder import Recorder
 from hpcdistill.run.stop import Boundary
+from hpcdistill.run.whitened import keep_whitened
 
 
 @dataclass
@@ -38,6 +39,7 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         NumericalError: on every rank; the last good support has been saved.
         StopRequested: on every rank; the present support has been saved.
     """
+    experiment = keep_whitened(experiment)
     comm, config = experiment.comm, experiment.config
     adam = make_adam(config) if comm.Get_rank() == 0 else None
     now = _restore(resumed) if resumed else _begin(experiment, adam)
