@@ -29,6 +29,7 @@ class Row:
         also: other published figures for the same, by name.
         labels: "learned" or "fixed" (KIP).
         precision: as in the configuration; "" for its default.
+        b_std: standard deviation of the biases; None for the default.
     """
 
     table: str
@@ -41,6 +42,7 @@ class Row:
     augment: bool = False
     labels: str = "learned"
     precision: str = ""
+    b_std: float | None = None
     steps: int = _STEPS
 
 
@@ -86,7 +88,9 @@ class Cell:
 
     def _settings(self) -> dict[str, Any]:
         row = self.row
-        kernel = {"architecture": row.architecture} | ({"precision": row.precision} if row.precision else {})
+        kernel: dict[str, Any] = {"architecture": row.architecture}
+        kernel |= {"precision": row.precision} if row.precision else {}
+        kernel |= {} if row.b_std is None else {"b_std": row.b_std}
         table: dict[str, Any] = {
             "method": self.method,
             "data": {"name": row.dataset},

@@ -19,7 +19,7 @@ def root(tmp_path):
 def test_tables_are_listed_and_printed():
     listed = [line.split()[0] for line in run("reproduce").stdout.splitlines()]
     assert listed == ["label-solve", "kip-convnet", "kip-fc", "notebook"]
-    assert "cifar-10-fc1-zca-10" in run("reproduce", "kip-fc").stdout
+    assert "cifar-10-fc1-10" in run("reproduce", "kip-fc").stdout
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
