@@ -132,6 +132,26 @@ def check_images(images: ArrayLike, image_shape: tuple[int, int, int], dtype: np
     return array
 
 
+def check_overflow(images: np.ndarray, norms: np.ndarray) -> None:
+    """Raise `InputError` where a covariance exceeds the type: a norm is infinite or, without ReLUs, a square is.
+
+    Args:
+        images: (n, h, w, c).
+        norms: (n, norms), of every pixel at every ReLU.
+
+    Not collective.
+    """
+    for i in range(len(images)):
+        with np.errstate(over="ignore"):
+            square = np.square(images[i]).sum()
+        if not (np.isfinite(norms[i]).all() and np.isfinite(square)):
+            wider = "use kernel.precision=float64, or " if images.dtype == np.float32 else ""
+            raise InputError(
+                f"Image {i} of {len(images)} has pixels up to {np.abs(images[i]).max():.3g}, whose kernel exceeds "
+                f"{images.dtype}: {wider}scale the images to pixels around 1."
+            )
+
+
 def check_pair(h1: Handle, h2: Handle) -> None:
     """Raise `ValueError` unless both handles hold images of one shape and type. Not collective."""
     for what in ("shape", "dtype"):

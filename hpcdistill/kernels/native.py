@@ -28,8 +28,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
-from hpcdistill.errors import ConfigError, InputError, NotSuitable
-from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_pair
+from hpcdistill.errors import ConfigError, NotSuitable
+from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
 from hpcdistill.native import _engine
 
 #: Bound on the temporary memory of one thread.
@@ -78,7 +78,7 @@ class NativeBackend:
         array = check_images(images, self._image_shape, self.dtype)
         norms = np.empty((len(array), self._engine.n_norms), self.dtype)
         self._engine.norms(array, norms, self.threads)
-        _check_overflow(array, norms)
+        check_overflow(array, norms)
         return Handle(array, (norms,))
 
     def block(self, h1: Handle, h2: Handle) -> np.ndarray:
@@ -158,16 +158,3 @@ def _targets() -> tuple[str, ...]:
 
 def _arrays(handle: Handle) -> tuple[np.ndarray, np.ndarray]:
     return handle.images, handle.per_image[0]
-
-
-def _check_overflow(images: np.ndarray, norms: np.ndarray) -> None:
-    """Raise `InputError` where a covariance exceeds the type: a norm is infinite or, without ReLUs, a square is."""
-    for i in range(len(images)):
-        with np.errstate(over="ignore"):
-            square = np.square(images[i]).sum()
-        if not (np.isfinite(norms[i]).all() and np.isfinite(square)):
-            wider = "use kernel.precision=float64, or " if images.dtype == np.float32 else ""
-            raise InputError(
-                f"Image {i} of {len(images)} has pixels up to {np.abs(images[i]).max():.3g}, whose kernel exceeds "
-                f"{images.dtype}: {wider}scale the images to pixels around 1."
-            )

@@ -16,6 +16,7 @@ from hpcdistill.kernels.base import KernelBackend
 #: general last. A backend that serves fewer cases faster is one more line above those that it replaces.
 BACKENDS: tuple[tuple[str, str, str], ...] = (
     ("fc", "hpcdistill.kernels.fully_connected", "FullyConnectedBackend"),
+    ("cuda", "hpcdistill.kernels.cuda", "CudaBackend"),
     ("native", "hpcdistill.kernels.native", "NativeBackend"),
     ("tangents", "hpcdistill.kernels.tangents", "TangentsBackend"),
 )

@@ -1,5 +1,7 @@
 """Types of the compiled kernel engine. Its one user is hpcdistill.kernels.native, which says what it computes."""
 
+from typing import Any
+
 import numpy as np
 
 class _Engine:
@@ -45,3 +47,13 @@ class Engine32(_Engine): ...
 class Engine64(_Engine): ...
 
 def supported_targets() -> list[str]: ...
+def plans(
+    layers: list[str],
+    height: int,
+    width: int,
+    channels: int,
+    tangent: bool,
+    w_variance: float,
+    b_variance: float,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the plans (engine/plan.hpp) of the network's kernel and of an image's variances, as plain data."""

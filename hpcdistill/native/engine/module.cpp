@@ -112,6 +112,35 @@ void bind(nb::module_& m, const char* name) {
            "out"_a, "threads"_a);
 }
 
+nb::dict describe(const Plan& plan) {
+  static const char* const emits[] = {"pool", "sum", "result", "nothing"};
+  nb::list units, levels;
+  for (const Unit& unit : plan.units) {
+    nb::dict d;
+    d["box"] = unit.box, d["relu"] = unit.relu;
+    d["tangent_in"] = unit.tangent_in, d["tangent_out"] = unit.tangent_out;
+    d["scale"] = unit.scale, d["bias"] = unit.bias, d["map"] = unit.map;
+    units.append(d);
+  }
+  for (const Level& level : plan.levels) {
+    nb::dict d;
+    d["height"] = level.height, d["width"] = level.width;
+    d["radius_y"] = level.radius_y, d["radius_x"] = level.radius_x;
+    d["first_unit"] = level.first_unit, d["n_units"] = level.n_units;
+    d["tangent_in"] = level.tangent_in, d["emit"] = emits[int(level.emit)];
+    levels.append(d);
+  }
+  nb::dict d;
+  d["units"] = units, d["levels"] = levels, d["norms"] = plan.norms, d["tangent"] = plan.tangent;
+  return d;
+}
+
+nb::tuple describe_plans(const std::vector<std::string>& layers, int height, int width, int channels, bool tangent,
+                         double w_variance, double b_variance) {
+  const Plans plans = make_plans(parse_layers(layers), height, width, channels, tangent, w_variance, b_variance);
+  return nb::make_tuple(describe(plans.pair), describe(plans.variance));
+}
+
 }  // namespace
 }  // namespace hpcdistill
 
@@ -119,4 +148,6 @@ NB_MODULE(_engine, m) {
   hpcdistill::bind<float>(m, "Engine32");
   hpcdistill::bind<double>(m, "Engine64");
   m.def("supported_targets", &hpcdistill::supported_targets);
+  m.def("plans", &hpcdistill::describe_plans, "layers"_a, "height"_a, "width"_a, "channels"_a, "tangent"_a,
+        "w_variance"_a, "b_variance"_a);
 }

@@ -6,12 +6,14 @@ import dense_oracle
 import numpy as np
 import pytest
 import tolerances
+from host_cuda.host_device import HostDevice
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import InputError
 from hpcdistill.kernels import tangents
+from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.select import choose_backend
 
 CONV = "conv relu conv relu pool conv relu pool flatten dense"
@@ -30,11 +32,16 @@ NETWORKS = [
     ("native", CONV, "ntk", 2**0.5, 0.1, (5, 6, 2)),
     ("native", "conv relu conv pool relu gap dense relu dense", "ntk", 1.3, 0.1, (5, 4, 3)),
     ("native", GAP, "nngp", 1.3, 0.0, (4, 5, 1)),
+    ("cuda-on-host", "conv relu flatten dense", "ntk", 2**0.5, 0.1, (4, 5, 3)),
+    ("cuda-on-host", CONV, "ntk", 2**0.5, 0.1, (5, 6, 2)),
+    ("cuda-on-host", "conv relu conv pool relu gap dense relu dense", "ntk", 1.3, 0.1, (5, 4, 3)),
+    ("cuda-on-host", GAP, "nngp", 1.3, 0.0, (4, 5, 1)),
     ("tangents", CONV, "ntk", 2**0.5, 0.1, (5, 6, 2)),
     ("tangents", GAP, "nngp", 1.3, 0.0, (4, 5, 1)),
 ]
 GRID = [(*network, dtype) for network in NETWORKS for dtype in DTYPES if network[0] != "tangents" or dtype == DTYPES[0]]
 GRID += [(*NETWORKS[-2], DTYPES[1])]
+GRID += [("cuda", *network[1:]) for network in GRID if network[0] == "cuda-on-host"]
 
 
 class Case:
@@ -43,7 +50,10 @@ class Case:
     def __init__(self, name, text, kind, w_std, b_std, shape, dtype):
         self.architecture = parse_architecture(text, kind, w_std, b_std)
         self.shape, self.dtype = shape, dtype
-        self.backend = choose_backend(self.architecture, shape, dtype, name)
+        if name == "cuda-on-host":
+            self.backend = CudaBackend(self.architecture, shape, dtype, HostDevice())
+        else:
+            self.backend = choose_backend(self.architecture, shape, dtype, name)
         self.x1, self.x2 = self.images(3, 1), self.images(5, 2)
         self.h1, self.h2 = self.backend.prepare(self.x1), self.backend.prepare(self.x2)
         self.cotangent = np.random.default_rng(3).normal(size=(3, 5)).astype(dtype)
@@ -73,10 +83,14 @@ def name_of(network):
     return f"{network[0]}-{network[1].replace(' ', '.')}-{network[2]}-{network[6]}"
 
 
+def marked(network):
+    return pytest.param(network, id=name_of(network), marks=[pytest.mark.gpu] if network[0] == "cuda" else [])
+
+
 def only(wanted):
     """Restrict a test to the networks for which `wanted` holds."""
-    networks = [network for network in GRID if wanted(network)]
-    return pytest.mark.parametrize("case", networks, ids=name_of, indirect=True)
+    networks = [marked(network) for network in GRID if wanted(network)]
+    return pytest.mark.parametrize("case", networks, indirect=True)
 
 
 @cache
@@ -84,7 +98,7 @@ def build(*arguments):
     return Case(*arguments)
 
 
-@pytest.fixture(params=GRID, ids=name_of)
+@pytest.fixture(params=map(marked, GRID))
 def case(request, monkeypatch):
     # Tiles of 2×2 pairs, so that blocks of a few images have several, some of them padded.
     monkeypatch.setattr(tangents, "_CACHED_ELEMENTS", 0)

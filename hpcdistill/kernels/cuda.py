@@ -1,0 +1,214 @@
+"""Backend `cuda`: the fused engine of `native` on one NVIDIA GPU, compiled at run time by CuPy.
+
+Mathematics, thresholds and what happens where they break: hpcdistill/kernels/native.py. What differs is who does what:
+a block of warps works on one pair of images, a warp on a row of an offset plane, one lane per column
+(native/cuda/sweep.cuh). Images and norms stay on the device as long as their handle; planes are in shared memory.
+
+Every rank uses one GPU: that of its number on the node, modulo the number of GPUs, among those that the launcher shows
+it (CUDA_VISIBLE_DEVICES).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hpcdistill.architecture import Architecture
+from hpcdistill.errors import ConfigError, NotSuitable
+from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
+from hpcdistill.kernels.cuda_device import Device, find_device
+from hpcdistill.kernels.cuda_plan import constants, make_nets
+from hpcdistill.native import cuda as sources
+
+#: Bound on temporary device memory, GiB; images and results come on top.
+MEMORY_VARIABLE = "HPCDISTILL_CUDA_GIB"
+_DEFAULT_GIB = 2.0
+
+#: Second images whose gradients a block adds up before they are written out: not a function of the device, so that
+#: sums are not.
+_SLICE = 32
+
+#: What engine.cu is made of, in order.
+_SOURCES = ("angle.cuh", "sweep.cuh", "levels.cuh", "engine.cu")
+
+
+class CudaBackend:
+    """Kernels of any list of conv, relu, pool, flatten or gap, dense; NTK and NNGP; float32 and float64; on a GPU.
+
+    An entry depends on its two images alone, to the last bit on one kind of device: not on the block. Images have up to
+    32 columns.
+
+    Attributes:
+        source: what was compiled.
+        shared_bytes: shared memory of a block.
+        target: name of the device.
+    """
+
+    name = "cuda"
+
+    def __init__(
+        self,
+        architecture: Architecture,
+        image_shape: tuple[int, int, int],
+        dtype: np.dtype,
+        device: Device | None = None,
+    ) -> None:
+        self.dtype = np.dtype(dtype)
+        self._image_shape = image_shape
+        pair, variance = make_nets(architecture, image_shape)
+        self._device = device or find_device()
+        self.target, xp = self._device.name, self._device.xp
+        self.n_norms: int = pair.norms
+        layout = choose_layout(max(pair.store_size, variance.store_size), self._image_size + pair.norms,
+                               self.dtype.itemsize, self._device)  # fmt: skip
+        self.source = full_source(constants(pair, variance, image_shape, self.dtype, layout.flags))
+        self.shared_bytes, self._n_warps = layout.shared_bytes, self._device.n_warps
+        self._scratch_size = 0 if layout.store_shared else max(pair.store_size, variance.store_size)
+        self._module = self._device.compile(self.source)
+        self._pair = (xp.asarray(pair.lanes), xp.asarray(np.array(pair.phases or [0], np.int32)))
+        self._variance = (xp.asarray(variance.lanes), xp.asarray(np.array(variance.phases or [0], np.int32)))
+        self._bytes = _temporary_bytes()
+
+    @property
+    def _image_size(self) -> int:
+        return int(np.prod(self._image_shape))
+
+    def prepare(self, images: ArrayLike) -> Handle:
+        """Return a handle of `images`, (n, h, w, c), with their pixels and the norms √V at every ReLU on the device.
+
+        Raises and promises what `NativeBackend.prepare` does. Not collective.
+        """
+        array = check_images(images, self._image_shape, self.dtype)
+        xp, n = self._device.xp, len(array)
+        pixels = xp.asarray(np.ascontiguousarray(array.transpose(0, 3, 1, 2)))
+        norms = xp.zeros((n, self.n_norms), self.dtype)
+        if self.n_norms and n:
+            grid = self._grid(n)
+            self._run("image_norms", grid, *self._variance, pixels, n, norms, self._scratch(grid))
+        check_overflow(array, self._device.to_host(norms))
+        return Handle(array, (pixels, norms))
+
+    def block(self, h1: Handle, h2: Handle) -> np.ndarray:
+        """Return `K(x1_i, x2_j)`, (len(h1), len(h2)); see `KernelBackend.block`. Not collective."""
+        self._check(h1, h2)
+        xp, n1, n2 = self._device.xp, len(h1), len(h2)
+        result = xp.empty((n1, n2), self.dtype)
+        if result.size:
+            grid = self._grid(n1 * n2)
+            self._run("block_forward", grid, *self._pair, *h1.per_image, n1, *h2.per_image, n2,
+                      int(h1.is_same_rows(h2)), result, self._scratch(grid))  # fmt: skip
+        return self._device.to_host(result)
+
+    def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
+        """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective."""
+        self._check(h1, h2)
+        xp, n1, n2 = self._device.xp, len(h1), len(h2)
+        weights = xp.asarray(np.ascontiguousarray(check_cotangent(cotangent, h1, h2)))
+        pixel_gradient = xp.zeros((n1, self._image_size), self.dtype)
+        if n1 and n2:
+            norm_gradient = xp.empty((n1, self.n_norms), self.dtype)
+            slices = -(-n2 // _SLICE)
+            row_bytes = slices * (self._image_size + self.n_norms) * self.dtype.itemsize
+            at_once = min(n1, max(1, self._bytes // row_bytes))
+            grid = self._grid(at_once * slices)
+            partial = xp.empty((at_once * slices, self._image_size + self.n_norms), self.dtype)
+            gradients, scratch = self._gradients(grid), self._scratch(grid)
+            for first in range(0, n1, at_once):
+                count = min(at_once, n1 - first)
+                rows = slice(first, first + count)
+                self._run("block_adjoint", grid, *self._pair, *h1.per_image, first, count, *h2.per_image, n2, _SLICE,
+                          weights, partial, gradients, scratch)  # fmt: skip
+                self._run("add_slices", grid, partial, count, slices, pixel_gradient[rows], norm_gradient[rows])
+            if self.n_norms:
+                pixels, norms = h1.per_image
+                self._run("norms_adjoint", grid, *self._variance, pixels, norms, n1, norm_gradient, pixel_gradient,
+                          gradients, scratch)  # fmt: skip
+        height, width, channels = self._image_shape
+        planar = self._device.to_host(pixel_gradient).reshape(n1, channels, height, width)
+        return np.ascontiguousarray(planar.transpose(0, 2, 3, 1))
+
+    def _check(self, h1: Handle, h2: Handle) -> None:
+        """Raise `ValueError` unless both handles are of one shape and hold what this backend's `prepare` computes."""
+        check_pair(h1, h2)
+        height, width, channels = self._image_shape
+        for handle in (h1, h2):
+            shapes = [array.shape[1:] for array in handle.per_image]
+            if handle.images.dtype != self.dtype or shapes != [(channels, height, width), (self.n_norms,)]:
+                raise ValueError("A handle was prepared by another backend, or by one of another type or network.")
+
+    def _grid(self, n_tasks: int) -> int:
+        """Return the number of blocks: as many as the device can hold at once, and their memory allows."""
+        each = self.dtype.itemsize * (self._scratch_size + self._n_warps * (self._image_size + self.n_norms))
+        resident = self._device.resident_blocks(self._module, "block_adjoint", self._n_warps, self.shared_bytes)
+        return max(1, min(n_tasks, resident, self._bytes // each))
+
+    def _scratch(self, grid: int) -> Any:
+        return self._device.xp.empty(max(1, grid * self._scratch_size), self.dtype)
+
+    def _gradients(self, grid: int) -> Any:
+        return self._device.xp.empty((grid, self._n_warps, self._image_size + self.n_norms), self.dtype)
+
+    def _run(self, name: str, grid: int, *arguments: Any) -> None:
+        numbers = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
+        self._device.launch(self._module, name, grid, 32 * self._n_warps, numbers, self.shared_bytes)
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a block keeps what it works on.
+
+    Attributes:
+        store_shared, images_shared: whether the pooled planes, and both images with their norms, are in shared memory.
+        shared_bytes: of a block.
+        flags: the same as constants of engine.cu.
+    """
+
+    store_shared: bool
+    images_shared: bool
+    shared_bytes: int
+    flags: dict[str, Any]
+
+
+def choose_layout(store_size: int, image_and_norms: int, itemsize: int, device: Device) -> Layout:
+    """Return where the planes that enter levels, and the images, fit; the planes come first, as they are used most.
+
+    Raises:
+        NotSuitable: nothing fits.
+    """
+    used, fits = 2 * device.n_warps * itemsize, []
+    if used > device.shared_bytes:
+        raise NotSuitable("the device has too little shared memory")
+    for size in (store_size, 2 * image_and_norms):
+        fits.append(used + size * itemsize <= device.shared_bytes)
+        used += size * itemsize * fits[-1]
+    flags = {"kWarps": device.n_warps, "kStoreShared": fits[0], "kImagesShared": fits[1]}
+    return Layout(*fits, used, flags)
+
+
+def full_source(plan_constants: str) -> str:
+    """Return one text of CUDA: the plan's types, an architecture's constants, and the engine."""
+    folder = Path(sources.__file__).parent
+    parts = [("plan.cuh", None), ("constants", plan_constants), *((name, None) for name in _SOURCES)]
+    return "".join(_part(name, text or (folder / name).read_text(encoding="utf-8")) for name, text in parts)
+
+
+def _part(name: str, text: str) -> str:
+    """Return a file's text without the includes of its neighbours, and named in the compiler's messages."""
+    kept = ["" if line.startswith(("#include", "#pragma once")) else line for line in text.splitlines()]
+    return f'#line 1 "{name}"\n' + "\n".join(kept) + "\n"
+
+
+def _temporary_bytes() -> int:
+    text = os.environ.get(MEMORY_VARIABLE, str(_DEFAULT_GIB))
+    try:
+        gib = float(text)
+    except ValueError:
+        gib = 0.0
+    if not 0 < gib < float("inf"):
+        raise ConfigError(f"{MEMORY_VARIABLE}={text!r} is not a number of GiB above 0.")
+    return int(gib * 2**30)

@@ -1,0 +1,136 @@
+"""The GPU as backend `cuda` sees it: arrays, a compiler, launches. CuPy is imported when a device is asked for."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import cache
+from typing import Any, Protocol
+
+import numpy as np
+
+from hpcdistill.errors import NotSuitable
+
+#: Where launchers say which of its node's ranks this is.
+_LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
+
+
+class Device(Protocol):
+    """A device that runs native/cuda/engine.cu.
+
+    Attributes:
+        name: of the device, for people.
+        xp: NumPy, or what has its functions for arrays on the device.
+        n_warps: warps of a block.
+        shared_bytes: most shared memory of a block.
+    """
+
+    name: str
+    xp: Any
+    n_warps: int
+    shared_bytes: int
+
+    def compile(self, source: str) -> Any:
+        """Return a module of the kernels in `source`."""
+        ...
+
+    def resident_blocks(self, module: Any, name: str, n_warps: int, shared_bytes: int) -> int:
+        """Return how many blocks of a kernel the device works on at the same time."""
+        ...
+
+    def launch(
+        self, module: Any, name: str, grid: int, block: int, arguments: tuple[Any, ...], shared_bytes: int
+    ) -> None:
+        """Start `grid` blocks of `block` threads; `arguments` are arrays on the device and NumPy scalars."""
+        ...
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Return an array as NumPy's, when all that was started has ended."""
+        ...
+
+
+class CupyDevice:
+    """One GPU through CuPy. Not collective.
+
+    Args:
+        number: among the GPUs that this process sees.
+    """
+
+    n_warps = 16
+
+    def __init__(self, number: int) -> None:
+        import cupy
+
+        self.xp = cupy
+        self._device = cupy.cuda.Device(number)
+        self._device.use()
+        attributes = self._device.attributes
+        self.name: str = cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
+        self.shared_bytes: int = attributes["MaxSharedMemoryPerBlockOptin"]
+        self._multiprocessors: int = attributes["MultiProcessorCount"]
+
+    def compile(self, source: str) -> Any:
+        """Compile with NVRTC; CuPy keeps the result on disk."""
+        return self.xp.RawModule(code=source, options=("-std=c++17",))
+
+    def resident_blocks(self, module: Any, name: str, n_warps: int, shared_bytes: int) -> int:
+        """Return blocks per multiprocessor, as the driver counts them, times multiprocessors."""
+        kernel = self._kernel(module, name, shared_bytes)
+        driver = self.xp.cuda.driver
+        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, 32 * n_warps, shared_bytes)
+        if each < 1:
+            raise NotSuitable(f"a block of it does not fit a multiprocessor of {self.name}")
+        return each * self._multiprocessors
+
+    def launch(
+        self, module: Any, name: str, grid: int, block: int, arguments: tuple[Any, ...], shared_bytes: int
+    ) -> None:
+        """Start a kernel on the current stream."""
+        self._kernel(module, name, shared_bytes)((grid,), (block,), arguments, shared_mem=shared_bytes)
+
+    def to_host(self, array: Any) -> np.ndarray:
+        """Copy an array to the host, which waits for what was started."""
+        return self.xp.asnumpy(array)
+
+    @staticmethod
+    def _kernel(module: Any, name: str, shared_bytes: int) -> Any:
+        kernel = module.get_function(name)
+        kernel.max_dynamic_shared_size_bytes = shared_bytes
+        return kernel
+
+
+@cache
+def find_device() -> Device:
+    """Return this rank's GPU.
+
+    Raises:
+        NotSuitable: CuPy is not installed, or finds no GPU.
+
+    Not collective.
+    """
+    try:
+        import cupy
+    except ImportError as error:
+        raise NotSuitable(
+            f"it needs CuPy ({error}): pip install 'hpcdistill[cuda12]' or 'hpcdistill[cuda13]', as the driver's CUDA "
+            "version (nvidia-smi shows it)"
+        ) from None
+    try:
+        count = cupy.cuda.runtime.getDeviceCount()
+    except cupy.cuda.runtime.CUDARuntimeError as error:
+        raise NotSuitable(f"CuPy finds no GPU ({error})") from None
+    if count == 0:
+        raise NotSuitable("CuPy finds no GPU")
+    rank = local_rank()
+    if rank >= count:
+        warnings.warn(
+            f"rank {rank} of this node shares GPU {rank % count} with another one: there are {count}. One rank per GPU "
+            "is fastest.",
+            stacklevel=2,
+        )
+    return CupyDevice(rank % count)
+
+
+def local_rank() -> int:
+    """Return this process's number among the ranks of its node, as the launcher says; 0 without one. Not collective."""
+    return next((int(os.environ[name]) for name in _LOCAL_RANK_VARIABLES if name in os.environ), 0)

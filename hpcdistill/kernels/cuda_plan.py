@@ -1,0 +1,263 @@
+"""What the CUDA engine is compiled and run with for one architecture and image shape: constants and a table of tasks.
+
+A *level* is what lies between two poolings; within it the offset d = q − p of a pixel pair never changes, so that each
+offset is a *plane* of its own (native/engine/plan.hpp). A *task* is what one warp does at a time: planes side by side,
+one lane per column, as many as fit its 32 lanes. A *phase* is a set of tasks that add to different elements of the
+pooled planes: offset d goes to the pooled offsets ⌊d/2⌋ and ⌈d/2⌉, so that offsets alike in being even, or in d mod 4,
+do not meet. Not collective; needs no GPU.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+
+from hpcdistill.architecture import Architecture
+from hpcdistill.errors import NotSuitable
+from hpcdistill.native import _engine
+
+LANES = 32
+#: Fields of native/cuda/plan.cuh's Lane, all int32, in its order.
+LANE_FIELDS = (
+    "p", "q", "rows", "flags", "own", "own_stride", "top", "pooled_end", "pooled_even", "pooled_odd", "pooled_stride",
+    "column",
+)  # fmt: skip
+_HAS_LEFT, _HAS_RIGHT, _PAIRS_RIGHT, _EMITS, _EVEN_ROWS = 1, 2, 4, 8, 16
+_DROPPED = -(1 << 30)
+
+
+@dataclass(frozen=True)
+class Plane:
+    """Pixels p and p + (dy, dx) of images of one level: `rows × columns` pairs, the first at p = (top, left)."""
+
+    dy: int
+    dx: int
+    rows: int
+    columns: int
+    top: int
+    left: int
+
+
+@dataclass(frozen=True)
+class Store:
+    """Planes that enter a level, one behind the other: where each starts, and how many elements they have."""
+
+    starts: dict[tuple[int, int], int]
+    size: int
+
+
+@dataclass
+class Net:
+    """A plan with its tasks.
+
+    Attributes:
+        units, levels: of the plan, as plain data; units also have filters, levels s_store, t_store, first_phase,
+            n_phases (native/cuda/plan.cuh).
+        norms: norms per image.
+        store_size: elements of all planes that enter levels.
+        lanes: (tasks, 32, fields) int32.
+        phases: task at which each phase begins, and the end of the last one of each level.
+    """
+
+    units: list[dict[str, Any]]
+    levels: list[dict[str, Any]]
+    norms: int
+    tangent: bool
+    store_size: int = 0
+    lanes: np.ndarray = field(default_factory=lambda: np.empty((0, LANES, len(LANE_FIELDS)), np.int32))
+    phases: list[int] = field(default_factory=list)
+
+
+def make_nets(architecture: Architecture, image_shape: tuple[int, int, int]) -> tuple[Net, Net]:
+    """Return the network's kernel, and the variances of one image as far as its ReLUs need them.
+
+    Raises:
+        NotSuitable: images wider than a warp has lanes.
+    """
+    height, width, channels = image_shape
+    if width > LANES:
+        raise NotSuitable(f"it takes images of up to {LANES} columns")
+    pair, variance = _engine.plans(
+        list(architecture.layers), height, width, channels, architecture.kind == "ntk",
+        architecture.w_std**2, architecture.b_std**2,
+    )  # fmt: skip
+    return _make_net(pair, diagonal_first=False), _make_net(variance, diagonal_first=True)
+
+
+def _make_net(plan: dict[str, Any], *, diagonal_first: bool) -> Net:
+    net = Net(plan["units"], plan["levels"], plan["norms"], plan["tangent"])
+    stores = [_store(level) for level in net.levels]
+    for level, store in zip(net.levels[1:], stores[1:], strict=True):
+        level["s_store"] = net.store_size
+        level["t_store"] = net.store_size + store.size if level["tangent_in"] else -1
+        net.store_size += store.size * (2 if level["tangent_in"] else 1)
+    tasks: list[np.ndarray] = []
+    for i, level in enumerate(net.levels):
+        own_units = net.units[level["first_unit"] : level["first_unit"] + level["n_units"]]
+        for unit, filters in zip(own_units, accumulate(unit["box"] for unit in own_units), strict=True):
+            unit["filters"] = int(filters)
+        following = (net.levels[i + 1], stores[i + 1]) if level["emit"] == "pool" else None
+        phases = _phases(level, diagonal_first=diagonal_first)
+        level["first_phase"], level["n_phases"] = len(net.phases), len(phases)
+        packed = [_pack(planes) for planes in phases]
+        net.phases += accumulate(map(len, packed), initial=len(tasks))
+        tasks += [_task(level, stores[i], following, planes) for phase in packed for planes in phase]
+    if tasks:
+        net.lanes = np.stack(tasks)
+    return net
+
+
+def _planes(level: dict[str, Any]) -> list[Plane]:
+    height, width = level["height"], level["width"]
+    return [
+        Plane(dy, dx, height - abs(dy), width - abs(dx), max(0, -dy), max(0, -dx))
+        for dy in range(-level["radius_y"], level["radius_y"] + 1)
+        for dx in range(-level["radius_x"], level["radius_x"] + 1)
+    ]
+
+
+def _store(level: dict[str, Any]) -> Store:
+    planes = _planes(level)
+    ends = list(accumulate((plane.rows * plane.columns for plane in planes), initial=0))
+    return Store({(plane.dy, plane.dx): start for plane, start in zip(planes, ends, strict=False)}, ends[-1])
+
+
+def _phases(level: dict[str, Any], *, diagonal_first: bool) -> list[list[Plane]]:
+    """Return the planes of each phase, none empty. A diagonal that comes first is a phase of its own."""
+
+    def kind(plane: Plane) -> int:
+        if diagonal_first and plane.dy == plane.dx == 0:
+            return -1
+        if level["emit"] != "pool":
+            return 0
+        return 3 * _residue(plane.dy) + _residue(plane.dx)
+
+    planes = _planes(level)
+    return [[plane for plane in planes if kind(plane) == k] for k in sorted({kind(plane) for plane in planes})]
+
+
+def _residue(d: int) -> int:
+    """Return 0 for even offsets, 1 and 2 for the two kinds of odd ones."""
+    return 0 if d % 2 == 0 else 1 + (d % 4 == 3)
+
+
+def _pack(planes: list[Plane]) -> list[list[Plane]]:
+    """Return the planes of each task: the longest first, beside them what fits best into the lanes that are left."""
+    waiting = sorted(planes, key=lambda plane: (-plane.rows, -plane.columns))
+    tasks = []
+    while waiting:
+        task, room = [], LANES
+        while fits := [plane for plane in waiting if plane.columns <= room]:
+            plane = max(fits, key=lambda plane: (plane.rows, plane.columns))
+            waiting.remove(plane)
+            task.append(plane)
+            room -= plane.columns
+        tasks.append(task)
+    return tasks
+
+
+def _task(
+    level: dict[str, Any], store: Store, following: tuple[dict[str, Any], Store] | None, planes: list[Plane]
+) -> np.ndarray:
+    lanes = np.zeros((LANES, len(LANE_FIELDS)), np.int32)
+    lane = 0
+    for plane in planes:
+        for column in range(plane.columns):
+            record = _lane(level, store, following, plane, column)
+            lanes[lane] = [record[name] for name in LANE_FIELDS]
+            lane += 1
+    return lanes
+
+
+def _lane(
+    level: dict[str, Any], store: Store, following: tuple[dict[str, Any], Store] | None, plane: Plane, column: int
+) -> dict[str, int]:
+    width, x = level["width"], plane.left + column
+    flags = _HAS_LEFT * (column > 0) | _HAS_RIGHT * (column + 1 < plane.columns)
+    record = dict.fromkeys(LANE_FIELDS, 0) | {
+        "p": plane.top * width + x,
+        "q": (plane.top + plane.dy) * width + x + plane.dx,
+        "rows": plane.rows,
+        "own": store.starts[plane.dy, plane.dx] + column,
+        "own_stride": plane.columns,
+        "top": plane.top,
+        "column": column,
+    }
+    if following is not None:
+        flags |= _EVEN_ROWS * (plane.dy % 2 == 0) | _EMITS * (plane.dx % 2 != 0 or x % 2 == 0)
+        flags |= _PAIRS_RIGHT * (plane.dx % 2 == 0 and x % 2 == 0 and column + 1 < plane.columns)
+        record |= _pooled(*following, level["height"], plane, x)
+    return record | {"flags": flags}
+
+
+def _pooled(following: dict[str, Any], store: Store, height: int, plane: Plane, x: int) -> dict[str, int]:
+    """Return where column x of the first image goes: pixels p, q of a level are pixels p // 2, q // 2 of the next."""
+    even = height // 2 * 2  # an odd height's last row is dropped
+    column_p, column_q = x // 2, (x + plane.dx) // 2
+    dx = column_q - column_p
+    columns = following["width"] - abs(dx)
+
+    def start(parity: int) -> int:
+        dy = (parity + plane.dy) // 2
+        if (dy, dx) not in store.starts or max(column_p, column_q) >= following["width"]:
+            return _DROPPED
+        return store.starts[dy, dx] - max(0, -dy) * columns + column_p - max(0, -dx)
+
+    return {
+        "pooled_end": min(even, even - plane.dy),
+        "pooled_even": start(0),
+        "pooled_odd": start(1),
+        "pooled_stride": columns,
+    }
+
+
+def constants(
+    pair: Net, variance: Net, image_shape: tuple[int, int, int], dtype: np.dtype, flags: dict[str, int | bool]
+) -> str:
+    """Return the constants that native/cuda/engine.cu is compiled behind, as text in CUDA; `flags` are more of them."""
+    real = {"float32": "float", "float64": "double"}[np.dtype(dtype).name]
+    return "\n".join([
+        "namespace hpcdistill {",
+        f"using Real = {real};",
+        *(f"constexpr {'bool' if isinstance(v, bool) else 'int'} {name} = {_literal(v)};" for name, v in flags.items()),
+        _struct("PairNet", pair, image_shape),
+        _struct("VarianceNet", variance, image_shape),
+        "}  // namespace hpcdistill",
+        "",
+    ])  # fmt: skip
+
+
+def _struct(name: str, net: Net, image_shape: tuple[int, int, int]) -> str:
+    height, width, channels = image_shape
+    first = {"s_store": -1, "t_store": -1}
+    units = [(u["box"], u["relu"], u["tangent_in"], u["tangent_out"], u["scale"], u["bias"], u["map"],
+              u["filters"]) for u in net.units]  # fmt: skip
+    levels = []
+    for level in net.levels:
+        d = first | level
+        levels.append((d["height"], d["width"], d["first_unit"], d["n_units"], d["tangent_in"], Emit(d["emit"]),
+                       d["s_store"], d["t_store"], d["first_phase"], d["n_phases"]))  # fmt: skip
+    unused_unit, unused_level = [(*[False] * 4, 0.0, 0.0, 0, 0)], [(0, 0, 0, 0, False, Emit("nothing"), 0, 0, 0, 0)]
+    return f"""struct {name} {{
+  static constexpr int height = {height}, width = {width}, channels = {channels}, pixels = {height * width};
+  static constexpr int norms = {net.norms}, store_size = {net.store_size}, n_levels = {len(levels)};
+  static constexpr bool tangent = {_literal(net.tangent)};
+  static constexpr Unit units[] = {_literal(units or unused_unit)};
+  static constexpr Level levels[] = {_literal(levels or unused_level)};
+}};"""
+
+
+class Emit(str):
+    """A member of native/cuda/plan.cuh's enum of that name."""
+
+
+def _literal(value: Any) -> str:
+    """Return a value as C++ writes it."""
+    if isinstance(value, list | tuple):
+        return "{" + ", ".join(map(_literal, value)) + "}"
+    if isinstance(value, Emit):
+        return f"Emit::{value}"
+    return {True: "true", False: "false"}[value] if isinstance(value, bool) else repr(value)

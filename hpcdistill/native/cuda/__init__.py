@@ -1,0 +1,1 @@
+"""CUDA sources of backend `cuda`: hpcdistill/kernels/cuda.py."""
