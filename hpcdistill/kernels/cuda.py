@@ -21,8 +21,8 @@ from numpy.typing import ArrayLike
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
 from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
-from hpcdistill.kernels.cuda_device import Device, find_device
-from hpcdistill.kernels.cuda_plan import constants, make_nets
+from hpcdistill.kernels.cuda_device import Device, Limits, find_device
+from hpcdistill.kernels.cuda_plan import Net, constants, make_nets
 from hpcdistill.native import cuda as sources
 
 #: Bound on temporary device memory, GiB; images and results come on top.
@@ -64,11 +64,11 @@ class CudaBackend:
         self._device = device or find_device()
         self.target, xp = self._device.name, self._device.xp
         self.n_norms: int = pair.norms
-        layout = choose_layout(max(pair.store_size, variance.store_size), self._image_size + pair.norms,
-                               self.dtype.itemsize, self._device)  # fmt: skip
+        layout = choose_layout(store_size(pair, variance), pair.norms, image_shape, self.dtype, self._device)
         self.source = full_source(constants(pair, variance, image_shape, self.dtype, layout.flags))
-        self.shared_bytes, self._n_warps = layout.shared_bytes, self._device.n_warps
-        self._scratch_size = 0 if layout.store_shared else max(pair.store_size, variance.store_size)
+        self.shared_bytes = layout.shared_bytes
+        self._forward_warps, self._n_warps = self._device.warps(self.dtype)
+        self._scratch_size = 0 if layout.store_shared else store_size(pair, variance)
         self._module = self._device.compile(self.source)
         self._pair = (xp.asarray(pair.lanes), xp.asarray(np.array(pair.phases or [0], np.int32)))
         self._variance = (xp.asarray(variance.lanes), xp.asarray(np.array(variance.phases or [0], np.int32)))
@@ -144,7 +144,7 @@ class CudaBackend:
     def _grid(self, n_tasks: int) -> int:
         """Return the number of blocks: as many as the device can hold at once, and their memory allows."""
         each = self.dtype.itemsize * (self._scratch_size + self._n_warps * (self._image_size + self.n_norms))
-        resident = self._device.resident_blocks(self._module, "block_adjoint", self._n_warps, self.shared_bytes)
+        resident = self._device.resident_blocks(self._module, "block_adjoint", 32 * self._n_warps, self.shared_bytes)
         return max(1, min(n_tasks, resident, self._bytes // each))
 
     def _scratch(self, grid: int) -> Any:
@@ -155,7 +155,8 @@ class CudaBackend:
 
     def _run(self, name: str, grid: int, *arguments: Any) -> None:
         numbers = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
-        self._device.launch(self._module, name, grid, 32 * self._n_warps, numbers, self.shared_bytes)
+        warps = self._forward_warps if name == "block_forward" else self._n_warps
+        self._device.launch(self._module, name, grid, 32 * warps, numbers, self.shared_bytes)
 
 
 @dataclass(frozen=True)
@@ -174,20 +175,32 @@ class Layout:
     flags: dict[str, Any]
 
 
-def choose_layout(store_size: int, image_and_norms: int, itemsize: int, device: Device) -> Layout:
+def store_size(pair: Net, variance: Net) -> int:
+    """Return how many elements the planes that enter levels have."""
+    return max(pair.store_size, variance.store_size)
+
+
+def choose_layout(store: int, norms: int, image_shape: tuple[int, int, int], dtype: np.dtype, device: Limits) -> Layout:
     """Return where the planes that enter levels, and the images, fit; the planes come first, as they are used most.
+
+    Args:
+        store: elements of all planes.
+        norms: norms per image.
 
     Raises:
         NotSuitable: nothing fits.
     """
-    used, fits = 2 * device.n_warps * itemsize, []
+    height, width, channels = image_shape
+    images = 2 * (channels * height * width + norms) + 2 * height * width  # with room before and after them
+    warps = device.warps(dtype)
+    used, fits = 2 * max(warps) * dtype.itemsize, []
     if used > device.shared_bytes:
         raise NotSuitable("the device has too little shared memory")
-    for size in (store_size, 2 * image_and_norms):
-        fits.append(used + size * itemsize <= device.shared_bytes)
-        used += size * itemsize * fits[-1]
-    flags = {"kWarps": device.n_warps, "kStoreShared": fits[0], "kImagesShared": fits[1]}
-    return Layout(*fits, used, flags)
+    for size in (store, images):
+        fits.append(used + size * dtype.itemsize <= device.shared_bytes)
+        used += size * dtype.itemsize * fits[-1]
+    flags = {"kForwardWarps": warps[0], "kWarps": warps[1], "kStoreShared": fits[0], "kImagesShared": fits[1]}
+    return Layout(fits[0], fits[1], used, flags)
 
 
 def full_source(plan_constants: str) -> str:

@@ -15,27 +15,41 @@ from hpcdistill.errors import NotSuitable
 _LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
 
 
-class Device(Protocol):
+#: Numbers below the normal ones count as zero: square roots and reciprocals then need no branch for them.
+COMPILER_OPTIONS = ("-std=c++17", "--ftz=true")
+
+
+class Limits(Protocol):
+    """What a block may take.
+
+    Attributes:
+        shared_bytes: shared memory, at most.
+    """
+
+    shared_bytes: int
+
+    def warps(self, dtype: np.dtype) -> tuple[int, int]:
+        """Return the warps of a block that evaluates kernels alone, and of any other, as its registers allow."""
+        ...
+
+
+class Device(Limits, Protocol):
     """A device that runs native/cuda/engine.cu.
 
     Attributes:
         name: of the device, for people.
         xp: NumPy, or what has its functions for arrays on the device.
-        n_warps: warps of a block.
-        shared_bytes: most shared memory of a block.
     """
 
     name: str
     xp: Any
-    n_warps: int
-    shared_bytes: int
 
     def compile(self, source: str) -> Any:
         """Return a module of the kernels in `source`."""
         ...
 
-    def resident_blocks(self, module: Any, name: str, n_warps: int, shared_bytes: int) -> int:
-        """Return how many blocks of a kernel the device works on at the same time."""
+    def resident_blocks(self, module: Any, name: str, block: int, shared_bytes: int) -> int:
+        """Return how many blocks, of `block` threads, of a kernel the device works on at the same time."""
         ...
 
     def launch(
@@ -56,8 +70,6 @@ class CupyDevice:
         number: among the GPUs that this process sees.
     """
 
-    n_warps = 16
-
     def __init__(self, number: int) -> None:
         import cupy
 
@@ -69,15 +81,19 @@ class CupyDevice:
         self.shared_bytes: int = attributes["MaxSharedMemoryPerBlockOptin"]
         self._multiprocessors: int = attributes["MultiProcessorCount"]
 
+    def warps(self, dtype: np.dtype) -> tuple[int, int]:
+        """See `Device.warps`: 64 and 128 registers a thread."""
+        return (32 if dtype.itemsize == 4 else 16), 16
+
     def compile(self, source: str) -> Any:
         """Compile with NVRTC; CuPy keeps the result on disk."""
-        return self.xp.RawModule(code=source, options=("-std=c++17",))
+        return self.xp.RawModule(code=source, options=COMPILER_OPTIONS)
 
-    def resident_blocks(self, module: Any, name: str, n_warps: int, shared_bytes: int) -> int:
+    def resident_blocks(self, module: Any, name: str, block: int, shared_bytes: int) -> int:
         """Return blocks per multiprocessor, as the driver counts them, times multiprocessors."""
         kernel = self._kernel(module, name, shared_bytes)
         driver = self.xp.cuda.driver
-        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, 32 * n_warps, shared_bytes)
+        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, block, shared_bytes)
         if each < 1:
             raise NotSuitable(f"a block of it does not fit a multiprocessor of {self.name}")
         return each * self._multiprocessors

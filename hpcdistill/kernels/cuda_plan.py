@@ -23,7 +23,7 @@ LANES = 32
 #: Fields of native/cuda/plan.cuh's Lane, all int32, in its order.
 LANE_FIELDS = (
     "p", "q", "rows", "flags", "own", "own_stride", "top", "pooled_end", "pooled_even", "pooled_odd", "pooled_stride",
-    "column",
+    "turn",
 )  # fmt: skip
 _HAS_LEFT, _HAS_RIGHT, _PAIRS_RIGHT, _EMITS, _EVEN_ROWS = 1, 2, 4, 8, 16
 _DROPPED = -(1 << 30)
@@ -104,6 +104,7 @@ def _make_net(plan: dict[str, Any], *, diagonal_first: bool) -> Net:
         level["first_phase"], level["n_phases"] = len(net.phases), len(phases)
         packed = [_pack(planes) for planes in phases]
         net.phases += accumulate(map(len, packed), initial=len(tasks))
+        level["n_turns"] = 1 + max(turn for phase in packed for planes in phase for turn in _turns(planes))
         tasks += [_task(level, stores[i], following, planes) for phase in packed for planes in phase]
     if tasks:
         net.lanes = np.stack(tasks)
@@ -145,13 +146,19 @@ def _residue(d: int) -> int:
 
 
 def _pack(planes: list[Plane]) -> list[list[Plane]]:
-    """Return the planes of each task: the longest first, beside them what fits best into the lanes that are left."""
+    """Return the planes of each task: the longest first, beside them what fits best into the lanes that are left.
+
+    Of planes that fit as well, one that has no columns of the first image in common with the rest is taken.
+    """
     waiting = sorted(planes, key=lambda plane: (-plane.rows, -plane.columns))
-    tasks = []
+    tasks: list[list[Plane]] = []
     while waiting:
-        task, room = [], LANES
-        while fits := [plane for plane in waiting if plane.columns <= room]:
-            plane = max(fits, key=lambda plane: (plane.rows, plane.columns))
+        task: list[Plane] = []
+        room = LANES
+        while sizes := [(plane.rows, plane.columns) for plane in waiting if plane.columns <= room]:
+            best = max(sizes)
+            alike = [plane for plane in waiting if (plane.rows, plane.columns) == best]
+            plane = max(alike, key=lambda plane: max(_turns([*task, plane])) == 0)
             waiting.remove(plane)
             task.append(plane)
             room -= plane.columns
@@ -159,14 +166,24 @@ def _pack(planes: list[Plane]) -> list[list[Plane]]:
     return tasks
 
 
+def _turns(planes: list[Plane]) -> list[int]:
+    """Return a number for each plane of a task; those that have columns of the first image in common differ in it."""
+    turns: list[int] = []
+    for i, plane in enumerate(planes):
+        taken = {turn for other, turn in zip(planes[:i], turns, strict=True)
+                 if plane.left < other.left + other.columns and other.left < plane.left + plane.columns}  # fmt: skip
+        turns.append(next(turn for turn in range(i + 1) if turn not in taken))
+    return turns
+
+
 def _task(
     level: dict[str, Any], store: Store, following: tuple[dict[str, Any], Store] | None, planes: list[Plane]
 ) -> np.ndarray:
     lanes = np.zeros((LANES, len(LANE_FIELDS)), np.int32)
     lane = 0
-    for plane in planes:
+    for plane, turn in zip(planes, _turns(planes), strict=True):
         for column in range(plane.columns):
-            record = _lane(level, store, following, plane, column)
+            record = _lane(level, store, following, plane, column) | {"turn": turn}
             lanes[lane] = [record[name] for name in LANE_FIELDS]
             lane += 1
     return lanes
@@ -184,7 +201,6 @@ def _lane(
         "own": store.starts[plane.dy, plane.dx] + column,
         "own_stride": plane.columns,
         "top": plane.top,
-        "column": column,
     }
     if following is not None:
         flags |= _EVEN_ROWS * (plane.dy % 2 == 0) | _EMITS * (plane.dx % 2 != 0 or x % 2 == 0)
@@ -239,8 +255,8 @@ def _struct(name: str, net: Net, image_shape: tuple[int, int, int]) -> str:
     for level in net.levels:
         d = first | level
         levels.append((d["height"], d["width"], d["first_unit"], d["n_units"], d["tangent_in"], Emit(d["emit"]),
-                       d["s_store"], d["t_store"], d["first_phase"], d["n_phases"]))  # fmt: skip
-    unused_unit, unused_level = [(*[False] * 4, 0.0, 0.0, 0, 0)], [(0, 0, 0, 0, False, Emit("nothing"), 0, 0, 0, 0)]
+                       d["s_store"], d["t_store"], d["n_turns"], d["first_phase"], d["n_phases"]))  # fmt: skip
+    unused_unit, unused_level = [(*[False] * 4, 0.0, 0.0, 0, 0)], [(0, 0, 0, 0, False, Emit("nothing"), 0, 0, 1, 0, 0)]
     return f"""struct {name} {{
   static constexpr int height = {height}, width = {width}, channels = {channels}, pixels = {height * width};
   static constexpr int norms = {net.norms}, store_size = {net.store_size}, n_levels = {len(levels)};

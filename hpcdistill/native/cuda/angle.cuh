@@ -19,8 +19,8 @@ struct Limits<double> {
   static constexpr double singular = kOneOverTwoPi * 1e-6;
 };
 
-// One unit in the last place, from the estimate of the special-function unit and one step of Newton; no slow path.
-// x > 0 and normal, or the result is not used.
+// One unit in the last place, from the estimate of the special-function unit and one step of Newton; no slow path. x > 0
+// and normal, or the result is not used: it is computed first and selected then, because branches cost more.
 __device__ __forceinline__ float square_root(float x) {
   const float inverse = rsqrtf(x), root = x * inverse;
   return fmaf(0.5f * inverse, fmaf(-root, root, x), root);
@@ -53,8 +53,8 @@ __device__ __forceinline__ float quarter_turn(float a, float w) {
   p = fmaf(p, a, 1.413867036577e-02f);
   p = fmaf(p, a, -3.415323250671e-02f);
   p = fmaf(p, a, 2.499999860036e-01f);
-  const float root = w < Limits<float>::coincident ? 0.0f : square_root(w);
-  return fmaf(-root, p, 0.25f);
+  const float root = square_root(w);
+  return fmaf(w > Limits<float>::coincident ? -root : 0.0f, p, 0.25f);
 }
 __device__ __forceinline__ double quarter_turn(double a, double w) {
   const bool small = a < 0.5;
@@ -71,7 +71,7 @@ __device__ __forceinline__ double quarter_turn(double a, double w) {
   p = fma(p, z, 1.19366207242258223481e-02);
   p = fma(p, z, 2.65258238486902637513e-02);
   p = fma(p, z, 1.59154943091895299408e-01);
-  const double sine = small ? a : w < Limits<double>::coincident ? 0.0 : sqrt(z);
+  const double root = sqrt(z), sine = small ? a : w > Limits<double>::coincident ? root : 0.0;
   const double turn = sine * p;
   return small ? turn : fma(-2.0, turn, 0.25);
 }
@@ -86,8 +86,8 @@ template <class T>
 __device__ __forceinline__ Angle<T> angle(T c) {
   constexpr T square = T(kOneOverTwoPi * kOneOverTwoPi);
   const T a = magnitude(c), w = T(1) - a;
-  const T root = w < Limits<T>::coincident ? T(0) : square_root(w * fused(a, square, square));
-  return {T(0.25) + with_sign(quarter_turn(a, w), c), root};
+  const T root = square_root(w * fused(a, square, square));
+  return {T(0.25) + with_sign(quarter_turn(a, w), c), w > Limits<T>::coincident ? root : T(0)};
 }
 
 }  // namespace hpcdistill

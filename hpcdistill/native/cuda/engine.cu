@@ -1,5 +1,6 @@
 // Kernels of the backend `cuda`. Compiled at run time behind the constants of one architecture, image shape and type:
-// Real, PairNet, VarianceNet, kWarps, kStoreShared, kImagesShared (hpcdistill/kernels/cuda_plan.py).
+// Real, PairNet, VarianceNet, kForwardWarps and kWarps (of a block of the kernel's name, and of all others),
+// kStoreShared, kImagesShared (hpcdistill/kernels/cuda_plan.py).
 //
 // A block works on one pair of images at a time. What it holds: the planes that enter each level (`store`), in shared
 // memory if they fit, else in global `scratch`; both images with their norms in shared memory if those fit, too.
@@ -11,7 +12,8 @@ constexpr int kImageSize = PairNet::channels * PairNet::pixels;
 constexpr int kGradientSize = kImageSize + PairNet::norms;
 constexpr int kStoreSize = PairNet::store_size > VarianceNet::store_size ? PairNet::store_size : VarianceNet::store_size;
 
-// Shared memory of a block, in the order it is laid out.
+// Shared memory of a block, in the order it is laid out. Images have room for a plane before and after them: sweeps read
+// rows that are not there, and do not use them.
 struct Block {
   Covariance<Real>* partial;
   Real* store;
@@ -19,16 +21,16 @@ struct Block {
 
   __device__ __forceinline__ Block(Real* shared, Real* scratch) {
     partial = reinterpret_cast<Covariance<Real>*>(shared);
-    shared += 2 * kWarps;
+    shared += 2 * (kForwardWarps > kWarps ? kForwardWarps : kWarps);
     store = kStoreShared ? shared : scratch + size_t(blockIdx.x) * kStoreSize;
     if (kStoreShared) shared += kStoreSize;
-    pixels1 = shared, norms1 = pixels1 + kImageSize;
+    pixels1 = shared + PairNet::pixels, norms1 = pixels1 + kImageSize;
     pixels2 = norms1 + PairNet::norms, norms2 = pixels2 + kImageSize;
   }
 };
 
 __device__ __forceinline__ void copy(Real* out, const Real* in, int count) {
-  for (int k = int(threadIdx.x); k < count; k += kWarps * 32) out[k] = in[k];
+  for (int k = int(threadIdx.x); k < count; k += int(blockDim.x)) out[k] = in[k];
 }
 
 // The pair of images i and j.
@@ -109,7 +111,7 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
 }
 
 // out (n1, n2); of the same images (`same`), those of the lower triangle are computed and mirrored.
-extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
+extern "C" __global__ void __launch_bounds__(kForwardWarps * 32, 1)
     block_forward(const Lane* lanes, const int* phases, const Real* pixels1, const Real* norms1, int n1,
                   const Real* pixels2, const Real* norms2, int n2, int same, Real* out, Real* scratch) {
   const Block block(reinterpret_cast<Real*>(shared_memory), scratch);

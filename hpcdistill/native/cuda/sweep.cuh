@@ -62,6 +62,7 @@ class Sweep {
   // Returns what leaves the level, summed over the lane's column (Emit::sum), or its last row (Emit::result).
   __device__ __forceinline__ Covariance<T> run() {
     const int rows = __shfl_sync(kAllLanes, lane_.rows, 0), end = rows + (goes_back ? 2 : 1) * n_filters;
+#pragma unroll 2
     for (int time = 0; time < end; ++time) {
       const Covariance<T> out = units<0>(enter(time), time);
       const int y = time - n_filters;
@@ -76,16 +77,24 @@ class Sweep {
 
  private:
   __device__ __forceinline__ bool has(int y) const { return unsigned(y) < unsigned(lane_.rows); }
+  // A row to read from where what is read will not be used. (In shared memory there is room on both sides.)
+  __device__ __forceinline__ int near(int y) const {
+    return kImagesShared ? y : max(min(y, lane_.rows - 1), 0);
+  }
+
+  static __device__ __forceinline__ Covariance<T> inside(Covariance<T> value, bool is_inside) {
+    return {is_inside ? value.s : T(0), is_inside ? value.t : T(0)};
+  }
 
   // Sum of a value and its neighbours to the left and right.
   __device__ __forceinline__ T across(T value) const {
     const T left = __shfl_up_sync(kAllLanes, value, 1), right = __shfl_down_sync(kAllLanes, value, 1);
     return fused(right_, right, fused(left_, left, value));
   }
-  // Sum over three rows of sums of three, the newest being `value`'s; `rows` keeps the last two.
+  // Sum over three rows of sums of three, the newest being `value`'s. `rows` keeps the sum of the last two, and the last.
   __device__ __forceinline__ T window(T (&rows)[2], T value) const {
-    const T newest = across(value), sum = rows[0] + rows[1] + newest;
-    rows[0] = rows[1];
+    const T newest = across(value), sum = rows[0] + newest;
+    rows[0] = rows[1] + newest;
     rows[1] = newest;
     return sum;
   }
@@ -93,19 +102,18 @@ class Sweep {
   // What comes in as row y: products of pixels, or the planes that the level before has pooled.
   __device__ __forceinline__ Covariance<T> enter(int y) const {
     Covariance<T> in{};
-    if (!has(y)) return in;
     if constexpr (L == 0) {
-      const int p = lane_.p + y * Net::width, q = lane_.q + y * Net::width;
+      const int p = lane_.p + near(y) * Net::width, q = lane_.q + near(y) * Net::width;
       in.s = pair_.pixels1[p] * pair_.pixels2[q];
 #pragma unroll
       for (int c = 1; c < Net::channels; ++c)
         in.s = fused(pair_.pixels1[c * Net::pixels + p], pair_.pixels2[c * Net::pixels + q], in.s);
     } else {
-      const int at = lane_.own + y * lane_.own_stride;
+      const int at = lane_.own + max(min(y, lane_.rows - 1), 0) * lane_.own_stride;
       in.s = pair_.store[level.s_store + at];
       if constexpr (level.tangent_in) in.t = pair_.store[level.t_store + at];
     }
-    return in;
+    return inside(in, has(y));
   }
 
   template <int U>
@@ -129,38 +137,35 @@ class Sweep {
     } else if constexpr (born) {
       value.t = value.s;
     }
-    const bool inside = has(y);
     if constexpr (u.relu && M == Mode::diagonal) {
-      value = diagonal_relu(value, u.map + lane_.p + y * level.width, inside);
+      value = diagonal_relu(value, u.map + lane_.p + y * level.width, has(y));
     } else if constexpr (u.relu) {
-      value = relu<U>(value, y, inside);
+      value = relu<U>(value, y);
     }
-    return {inside ? value.s : T(0), inside ? value.t : T(0)};
+    return inside(value, has(y));
   }
 
-  __device__ __forceinline__ Covariance<T> diagonal_relu(Covariance<T> value, int at, bool inside) {
+  __device__ __forceinline__ Covariance<T> diagonal_relu(Covariance<T> value, int at, bool is_inside) {
     const T s = value.s > T(0) ? value.s : T(0);
-    if (inside) pair_.norms2[at] = norm_of(s);
+    if (is_inside) pair_.norms2[at] = norm_of(s);
     return {T(0.5) * s, T(0)};
   }
 
   template <int U>
-  __device__ __forceinline__ Covariance<T> relu(Covariance<T> in, int y, bool inside) {
+  __device__ __forceinline__ Covariance<T> relu(Covariance<T> in, int y) {
     constexpr Unit u = unit<U>;
-    T norms = T(0);
-    if (inside) {
-      const int row = u.map + y * level.width;
-      norms = pair_.norms1[row + lane_.p] * pair_.norms2[row + lane_.q];
-    }
-    const T inverse = norms > T(0) ? reciprocal(norms) : T(0), c = in.s * inverse;
+    const int at = u.map + near(y) * level.width;
+    const T norms = pair_.norms1[at + lane_.p] * pair_.norms2[at + lane_.q], over = reciprocal(norms);
+    const T inverse = norms > T(0) ? over : T(0), c = in.s * inverse;
     const Angle<T> a = angle(c);
     const T root = norms * a.root;
     if constexpr (goes_back) {
       T slope = T(0);
-      if constexpr (u.tangent_out)
-        if (a.root > Limits<T>::singular)
-          slope = in.t * inverse * (T(kOneOverTwoPi * kOneOverTwoPi) * reciprocal(a.root));
-      record<U>(inside ? in.s : T(0), inside ? a.f0 : T(0), inside ? root : T(0), inside ? slope : T(0));
+      if constexpr (u.tangent_out) {
+        const T steep = in.t * inverse * (T(kOneOverTwoPi * kOneOverTwoPi) * reciprocal(a.root));
+        slope = a.root > Limits<T>::singular ? steep : T(0);
+      }
+      record<U>(in.s, a.f0, root, slope);
     }
     return {fused(in.s, a.f0, root), in.t * a.f0};
   }
@@ -229,6 +234,18 @@ class Sweep {
     return g;
   }
 
+  template <class Add>
+  __device__ __forceinline__ void in_turns(const Add& add) const {
+    if constexpr (level.n_turns == 1) {
+      add();
+    } else {
+      for (int turn = 0; turn < level.n_turns; ++turn) {
+        if (lane_.turn == turn) add();
+        __syncwarp();
+      }
+    }
+  }
+
   // From gradients of what comes out of unit U to those of what came into the level.
   template <int U>
   __device__ __forceinline__ Covariance<T> units_back(Covariance<T> g, int time) {
@@ -248,7 +265,6 @@ class Sweep {
   template <int U>
   __device__ __forceinline__ Covariance<T> step_back(Covariance<T> g, int y) {
     constexpr Unit u = unit<U>;
-    const bool inside = has(y);
     if constexpr (u.relu) {
       const T(&tape)[4] = tape_[U][delay<U>];
       const int at = u.map + lane_.p + y * level.width;
@@ -261,28 +277,32 @@ class Sweep {
         g.t *= tape[1];
       }
       if constexpr (M == Mode::adjoint)
-        if (inside) pair_.gradient[Net::channels * Net::pixels + at] += by_norm;
+        in_turns([&] {
+          if (has(y)) pair_.gradient[Net::channels * Net::pixels + at] += by_norm;
+        });
       if constexpr (M == Mode::diagonal_adjoint)
-        if (inside) {  // S is the variance V there, and ∂/∂V = (n ∂/∂n) / 2V
+        if (has(y)) {  // S is the variance V there, and ∂/∂V = (n ∂/∂n) / 2V
           const T norm = pair_.norms1[at], inverse = norm > T(0) ? T(1) / norm : T(0);
           g.s += pair_.own_norm_gradient[at] * inverse * inverse;
         }
     }
     if constexpr (u.tangent_out && u.box) g.s += g.t;
-    return {inside ? g.s : T(0), inside ? g.t : T(0)};
+    return inside(g, has(y));
   }
 
   // Gradients of row y of what came in: on to the pixels, or in place of the planes.
   __device__ __forceinline__ void hand_back(Covariance<T> g, int y) {
-    if (!has(y)) return;
     if constexpr (L == 0) {
       const int p = lane_.p + y * Net::width, q = lane_.q + y * Net::width;
+      in_turns([&] {
+        if (!has(y)) return;
 #pragma unroll
-      for (int c = 0; c < Net::channels; ++c) {
-        T& sum = pair_.gradient[c * Net::pixels + p];
-        sum = fused(g.s, pair_.pixels2[c * Net::pixels + q], sum);
-      }
-    } else {
+        for (int c = 0; c < Net::channels; ++c) {
+          T& sum = pair_.gradient[c * Net::pixels + p];
+          sum = fused(g.s, pair_.pixels2[c * Net::pixels + q], sum);
+        }
+      });
+    } else if (has(y)) {
       const int at = lane_.own + y * lane_.own_stride;
       pair_.store[level.s_store + at] = g.s;
       if constexpr (level.tangent_in) pair_.store[level.t_store + at] = g.t;

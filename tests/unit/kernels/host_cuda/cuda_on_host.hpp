@@ -2,8 +2,8 @@
 // other, every thread of a block a fiber that gives way where threads meet.
 //
 // Lanes meet at shuffles, all 32 of a warp; threads at __syncthreads. A round in which no fiber gets on is an error: some
-// threads wait for others that do not come. Warps take turns in an order that `seed` decides, and shared memory starts
-// as NaN, so that what depends on either shows.
+// threads wait for others that do not come. Warps, and lanes between two meetings, take turns in an order that `seed`
+// decides, and shared memory starts as NaN, so that what depends on either shows.
 #pragma once
 
 #include <setjmp.h>
@@ -137,12 +137,15 @@ inline bool run_block(unsigned threads, std::mt19937& random) {
   while (left && !stuck) {
     one.progress = left = false;
     std::shuffle(order.begin(), order.end(), random);
+    const std::size_t first_lane = random() % 32;
     for (std::size_t warp : order)
-      for (std::size_t i = 32 * warp; i < std::min<std::size_t>(threads, 32 * warp + 32); ++i)
-        if (!one.fibers[i].done) {
+      for (std::size_t k = 0; k < 32; ++k) {
+        const std::size_t i = 32 * warp + (first_lane + k) % 32;
+        if (i < threads && !one.fibers[i].done) {
           left = true;
           resume(i);
         }
+      }
     stuck = left && !one.progress;
   }
   block = outer;
@@ -159,6 +162,7 @@ inline bool run_block(unsigned threads, std::mt19937& random) {
 inline double shared_memory[cuda_on_host::kSharedDoubles];
 
 inline void __syncthreads() { cuda_on_host::meet(cuda_on_host::block->all); }
+inline void __syncwarp() { cuda_on_host::meet(cuda_on_host::own_warp().meeting); }
 template <class T>
 T __shfl_sync(unsigned, T value, int from) {
   return cuda_on_host::shuffle(value, unsigned(from) % 32);
@@ -176,6 +180,7 @@ T __shfl_down_sync(unsigned, T value, int delta) {
 inline float __fdividef(float a, float b) { return a / b; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline int min(int a, int b) { return a < b ? a : b; }
+inline int max(int a, int b) { return a > b ? a : b; }
 
 namespace cuda_on_host {
 

@@ -18,9 +18,12 @@ class HostDevice:
 
     name, xp = "fibers on a CPU", np
 
-    def __init__(self, n_warps=2, shared_bytes=200 * 1024, blocks=3, seed=0):
-        self.n_warps, self.shared_bytes = n_warps, shared_bytes
-        self._blocks, self._seed = blocks, seed
+    def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0):
+        self.shared_bytes = shared_bytes
+        self._warps, self._blocks, self._seed = warps, blocks, seed
+
+    def warps(self, dtype):
+        return self._warps
 
     def compile(self, source):
         path = _BUILT / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.so"
@@ -32,7 +35,7 @@ class HostDevice:
             subprocess.run(command, check=True, timeout=300)
         return ctypes.CDLL(str(path))
 
-    def resident_blocks(self, module, name, n_warps, shared_bytes):
+    def resident_blocks(self, module, name, block, shared_bytes):
         return self._blocks
 
     def launch(self, module, name, grid, block, arguments, shared_bytes):
