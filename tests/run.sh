@@ -18,7 +18,8 @@ if wants lint; then
   say "ruff, clang-format, mypy"
   ruff check .
   ruff format --check .
-  clang-format --dry-run --Werror hpcdistill/native/*.cpp hpcdistill/native/engine/*.[ch]pp tests/native/*.cpp
+  clang-format --dry-run --Werror hpcdistill/native/*.cpp hpcdistill/native/engine/*.[ch]pp hpcdistill/native/cuda/*.cu* \
+    tests/native/*.cpp tests/unit/kernels/host_cuda/*.hpp
   mypy
 fi
 if wants unit; then

@@ -30,6 +30,7 @@ def main(args: argparse.Namespace) -> int:
             "HDF5": lambda: _hdf5(comm),
             "ScaLAPACK": lambda: _scalapack(comm),
             "JAX": _jax,
+            "GPU": _gpu,
             "kernels": _kernels,
             "Slurm": lambda: _slurm(comm),
         }
@@ -113,6 +114,18 @@ def _jax() -> str:
     import jax
 
     return f"jax {jax.__version__} on {jax.default_backend()}"
+
+
+def _gpu() -> str:
+    """No run needs a GPU, so its absence is no failure."""
+    from hpcdistill.errors import NotSuitable
+    from hpcdistill.kernels.cuda_device import find_device
+
+    try:
+        device = find_device()
+    except NotSuitable as reason:
+        return f"none for backend cuda: {reason}"
+    return f"{device.name} ({device.bus_id})"
 
 
 def _kernels() -> str:

@@ -46,7 +46,7 @@ class CudaBackend:
     Attributes:
         source: what was compiled.
         shared_bytes: shared memory of a block.
-        target: name of the device.
+        target, bus_id: name of the device, and which of its node's it is.
     """
 
     name = "cuda"
@@ -62,7 +62,7 @@ class CudaBackend:
         self._image_shape = image_shape
         pair, variance = make_nets(architecture, image_shape)
         self._device = device or find_device()
-        self.target, xp = self._device.name, self._device.xp
+        self.target, self.bus_id, xp = self._device.name, self._device.bus_id, self._device.xp
         self.n_norms: int = pair.norms
         layout = choose_layout(store_size(pair, variance), pair.norms, image_shape, self.dtype, self._device)
         self.source = full_source(constants(pair, variance, image_shape, self.dtype, layout.flags))

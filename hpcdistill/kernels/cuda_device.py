@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import warnings
 from functools import cache
 from typing import Any, Protocol
 
@@ -38,10 +37,12 @@ class Device(Limits, Protocol):
 
     Attributes:
         name: of the device, for people.
+        bus_id: which of its node's devices it is, whatever number it has for this process.
         xp: NumPy, or what has its functions for arrays on the device.
     """
 
     name: str
+    bus_id: str
     xp: Any
 
     def compile(self, source: str) -> Any:
@@ -78,6 +79,7 @@ class CupyDevice:
         self._device.use()
         attributes = self._device.attributes
         self.name: str = cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
+        self.bus_id: str = cupy.cuda.runtime.deviceGetPCIBusId(number)
         self.shared_bytes: int = attributes["MaxSharedMemoryPerBlockOptin"]
         self._multiprocessors: int = attributes["MultiProcessorCount"]
 
@@ -137,14 +139,7 @@ def find_device() -> Device:
         raise NotSuitable(f"CuPy finds no GPU ({error})") from None
     if count == 0:
         raise NotSuitable("CuPy finds no GPU")
-    rank = local_rank()
-    if rank >= count:
-        warnings.warn(
-            f"rank {rank} of this node shares GPU {rank % count} with another one: there are {count}. One rank per GPU "
-            "is fastest.",
-            stacklevel=2,
-        )
-    return CupyDevice(rank % count)
+    return CupyDevice(local_rank() % count)
 
 
 def local_rank() -> int:

@@ -1,5 +1,5 @@
-// The angle between two ReLU inputs of given correlation: engine/arc_cosine.hpp, whose polynomials, thresholds and error
-// bounds these are, in CUDA.
+// The angle between two ReLU inputs of given correlation: engine/arc_cosine.hpp, whose polynomials, thresholds and
+// error bounds these are, in CUDA.
 #pragma once
 
 namespace hpcdistill {
@@ -19,8 +19,8 @@ struct Limits<double> {
   static constexpr double singular = kOneOverTwoPi * 1e-6;
 };
 
-// One unit in the last place, from the estimate of the special-function unit and one step of Newton; no slow path. x > 0
-// and normal, or the result is not used: it is computed first and selected then, because branches cost more.
+// One unit in the last place, from the estimate of the special-function unit and one step of Newton; no slow path. x >
+// 0 and normal, or the result is not used: it is computed first and selected then, because branches cost more.
 __device__ __forceinline__ float square_root(float x) {
   const float inverse = rsqrtf(x), root = x * inverse;
   return fmaf(0.5f * inverse, fmaf(-root, root, x), root);

@@ -10,10 +10,11 @@ namespace hpcdistill {
 
 constexpr int kImageSize = PairNet::channels * PairNet::pixels;
 constexpr int kGradientSize = kImageSize + PairNet::norms;
-constexpr int kStoreSize = PairNet::store_size > VarianceNet::store_size ? PairNet::store_size : VarianceNet::store_size;
+constexpr int kStoreSize =
+    PairNet::store_size > VarianceNet::store_size ? PairNet::store_size : VarianceNet::store_size;
 
-// Shared memory of a block, in the order it is laid out. Images have room for a plane before and after them: sweeps read
-// rows that are not there, and do not use them.
+// Shared memory of a block, in the order it is laid out. Images have room for a plane before and after them: sweeps
+// read rows that are not there, and do not use them.
 struct Block {
   Covariance<Real>* partial;
   Real* store;
@@ -130,8 +131,8 @@ extern "C" __global__ void __launch_bounds__(kForwardWarps * 32, 1)
   }
 }
 
-// partial[(i − first) · slices + s]: gradient of image i's pixels and norms, Σ_j cotangent[i, j] ∂K[i, j], over the s-th
-// `slice` images j. `gradients`: room for one gradient of every warp of every block.
+// partial[(i − first) · slices + s]: gradient of image i's pixels and norms, Σ_j cotangent[i, j] ∂K[i, j], over the
+// s-th `slice` images j. `gradients`: room for one gradient of every warp of every block.
 extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     block_adjoint(const Lane* lanes, const int* phases, const Real* pixels1, const Real* norms1, int first, int count,
                   const Real* pixels2, const Real* norms2, int n2, int slice, const Real* cotangent, Real* partial,
@@ -174,8 +175,8 @@ extern "C" __global__ void add_slices(const Real* partial, int count, int slices
   }
 }
 
-// Add to pixel_gradient (n, image) what norm_gradient (n, norms), of n ∂/∂n, stands for; the latter is overwritten. Halves,
-// because an image meets itself twice and planes d and −d mirror each other.
+// Add to pixel_gradient (n, image) what norm_gradient (n, norms), of n ∂/∂n, stands for; the latter is overwritten.
+// Halves, because an image meets itself twice and planes d and −d mirror each other.
 extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     norms_adjoint(const Lane* lanes, const int* phases, const Real* pixels, Real* norms, int n, Real* norm_gradient,
                   Real* pixel_gradient, Real* gradients, Real* scratch) {

@@ -26,14 +26,14 @@ struct Level {
 
 // What one lane does in a task: a column of a plane, row by row. Three quarters of a cache line.
 struct alignas(16) Lane {
-  int p, q;     // its first pixel in either image
-  int rows;     // of its plane; none for an idle lane, the most in lane 0
+  int p, q;  // its first pixel in either image
+  int rows;  // of its plane; none for an idle lane, the most in lane 0
   int flags;
-  int own, own_stride;  // its first element among the planes that enter the level
-  int top;              // row of p
-  int pooled_end;       // rows of p from here on are dropped by the pooling
+  int own, own_stride;                         // its first element among the planes that enter the level
+  int top;                                     // row of p
+  int pooled_end;                              // rows of p from here on are dropped by the pooling
   int pooled_even, pooled_odd, pooled_stride;  // where even and odd rows of p go, at half their row; kDropped
-  int turn;             // lanes that may meet at one pixel p in different planes add to its gradient in turns
+  int turn;  // lanes that may meet at one pixel p in different planes add to its gradient in turns
 };
 constexpr int kHasLeft = 1, kHasRight = 2, kPairsRight = 4, kEmits = 8, kEvenRows = 16;
 constexpr int kDropped = -(1 << 30);

@@ -1,9 +1,9 @@
 // A task: one warp takes a few planes of a level row by row, one lane per column, all units of the level in flight.
 //
 // Horizontal neighbours come by shuffle, vertical ones stay in registers: a unit with a box filter puts out row y when
-// row y + 1 has come in. Rows and columns outside the plane are zero. The adjoint recomputes the level in the same sweep:
-// unit u gives the gradients of row y back as many rows later as there are box filters behind it, there and back again;
-// until then the row waits on a tape in registers. The formulas are engine/rows.hpp's.
+// row y + 1 has come in. Rows and columns outside the plane are zero. The adjoint recomputes the level in the same
+// sweep: unit u gives the gradients of row y back as many rows later as there are box filters behind it, there and back
+// again; until then the row waits on a tape in registers. The formulas are engine/rows.hpp's.
 #pragma once
 
 #include "angle.cuh"
@@ -17,9 +17,9 @@ constexpr unsigned kAllLanes = 0xffffffffu;
 template <class T>
 struct Pair {
   const T *pixels1, *norms1, *pixels2;
-  T* norms2;       // written where an image meets itself (Mode::diagonal)
-  T* store;        // planes that enter each level, later their gradients
-  T* gradient;     // of this warp: pixels, then n ∂/∂n of every norm, of the first image
+  T* norms2;                   // written where an image meets itself (Mode::diagonal)
+  T* store;                    // planes that enter each level, later their gradients
+  T* gradient;                 // of this warp: pixels, then n ∂/∂n of every norm, of the first image
   const T* own_norm_gradient;  // of all warps (Mode::diagonal_adjoint)
   T cotangent;
 };
@@ -27,7 +27,7 @@ struct Pair {
 enum class Mode {
   forward,
   adjoint,
-  diagonal,         // p = q of an image with itself: c = 1; S is the variance, and its norm is written out
+  diagonal,  // p = q of an image with itself: c = 1; S is the variance, and its norm is written out
   diagonal_adjoint
 };
 
@@ -78,9 +78,7 @@ class Sweep {
  private:
   __device__ __forceinline__ bool has(int y) const { return unsigned(y) < unsigned(lane_.rows); }
   // A row to read from where what is read will not be used. (In shared memory there is room on both sides.)
-  __device__ __forceinline__ int near(int y) const {
-    return kImagesShared ? y : max(min(y, lane_.rows - 1), 0);
-  }
+  __device__ __forceinline__ int near(int y) const { return kImagesShared ? y : max(min(y, lane_.rows - 1), 0); }
 
   static __device__ __forceinline__ Covariance<T> inside(Covariance<T> value, bool is_inside) {
     return {is_inside ? value.s : T(0), is_inside ? value.t : T(0)};
@@ -91,7 +89,8 @@ class Sweep {
     const T left = __shfl_up_sync(kAllLanes, value, 1), right = __shfl_down_sync(kAllLanes, value, 1);
     return fused(right_, right, fused(left_, left, value));
   }
-  // Sum over three rows of sums of three, the newest being `value`'s. `rows` keeps the sum of the last two, and the last.
+  // Sum over three rows of sums of three, the newest being `value`'s. `rows` keeps the sum of the last two, and the
+  // last.
   __device__ __forceinline__ T window(T (&rows)[2], T value) const {
     const T newest = across(value), sum = rows[0] + newest;
     rows[0] = rows[1] + newest;
@@ -195,7 +194,8 @@ class Sweep {
       if (has(y)) total_ = out;
     } else if constexpr (level.emit == Emit::pool) {
       constexpr Level next = Net::levels[L + 1];
-      const T s = __shfl_down_sync(kAllLanes, out.s, 1), t = next.tangent_in ? __shfl_down_sync(kAllLanes, out.t, 1) : T(0);
+      const T s = __shfl_down_sync(kAllLanes, out.s, 1),
+              t = next.tangent_in ? __shfl_down_sync(kAllLanes, out.t, 1) : T(0);
       const bool pairs = lane_.flags & kPairsRight;
       out.s += pairs ? s : T(0);
       out.t += pairs ? t : T(0);

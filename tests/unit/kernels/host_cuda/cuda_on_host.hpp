@@ -1,9 +1,9 @@
 // Stands in for the CUDA built-ins that the kernel engine uses, so that its source runs on a CPU: blocks one after the
 // other, every thread of a block a fiber that gives way where threads meet.
 //
-// Lanes meet at shuffles, all 32 of a warp; threads at __syncthreads. A round in which no fiber gets on is an error: some
-// threads wait for others that do not come. Warps, and lanes between two meetings, take turns in an order that `seed`
-// decides, and shared memory starts as NaN, so that what depends on either shows.
+// Lanes meet at shuffles, all 32 of a warp; threads at __syncthreads. A round in which no fiber gets on is an error:
+// some threads wait for others that do not come. Warps, and lanes between two meetings, take turns in an order that
+// `seed` decides, and shared memory starts as NaN, so that what depends on either shows.
 #pragma once
 
 #include <setjmp.h>

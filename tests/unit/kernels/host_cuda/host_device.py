@@ -16,7 +16,7 @@ _BUILT = Path(tempfile.mkdtemp(prefix="cuda-on-host-"))
 class HostDevice:
     """What `hpcdistill.kernels.cuda_device.Device` asks for, with fibers in place of threads."""
 
-    name, xp = "fibers on a CPU", np
+    name, bus_id, xp = "fibers on a CPU", "host", np
 
     def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0):
         self.shared_bytes = shared_bytes
