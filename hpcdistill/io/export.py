@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.classes import support_classes
 from hpcdistill.io.preprocess_file import read_zca
 
 #: Images per row of a contact sheet, and how many are shown at most in each half.
@@ -57,7 +58,7 @@ def export_png(checkpoint: Checkpoint, file: BinaryIO) -> None:
 
 
 def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Image:
-    """Return some of a support's images, enlarged, with the classes of their labels.
+    """Return some of a support's images, enlarged, with the classes that they were drawn from.
 
     Args:
         titles: of the arrays below /support to show, one above the other.
@@ -66,7 +67,7 @@ def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Im
         CheckpointError: an array is missing.
     """
     names = checkpoint.attributes["class_names"].split("\n")
-    captions = [names[k] for k in checkpoint.array("support/labels").argmax(axis=1)]
+    captions = [names[k] for k in support_classes(checkpoint)]
     panels = [_panel(checkpoint.array(f"support/{name}"), captions, title) for name, title in titles.items()]
     sheet = Image.new("RGB", (max(panel.width for panel in panels), sum(panel.height for panel in panels)), "white")
     top = 0

@@ -20,7 +20,7 @@ def test_label_solve_with_and_without_zca():
 def test_kip_beside_what_its_paper_compares_it_with():
     lines = published_lines("cifar-10", "kip", "ConvNet", True)
     assert [name for name, _ in lines] == [
-        "arXiv:2107.13034, camera-ready", "draft in arXiv:2107.13034", "DC in arXiv:2107.13034",
+        "arXiv:2107.13034, camera-ready, unconfirmed", "draft in arXiv:2107.13034", "DC in arXiv:2107.13034",
         "DSA in arXiv:2107.13034"]  # fmt: skip
     assert lines[0][1] == {1: 64.7, 10: 75.6, 50: 80.6}
     assert lines[2][1] == {1: 28.3, 10: 44.9, 50: 53.9}

@@ -11,6 +11,7 @@ import numpy as np
 
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.classes import support_classes
 
 METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "Natural images"}
 
@@ -64,13 +65,8 @@ class Facts:
 
     @cached_property
     def original_labels(self) -> np.ndarray:
-        """Labels that the support started with, `(n, classes)`: centred one-hot, in the order in which it was drawn.
-
-        Of a support from a file, whose order nobody knows, those of the classes that its labels are largest at.
-        """
-        n, classes = self.labels.shape
-        drawn = self.setting("support", "init", "natural") in ("natural", "noise") and n % classes == 0
-        of_class = np.repeat(np.arange(classes), n // classes) if drawn else self.labels.argmax(axis=1)
+        """Labels that the support started with, `(n, classes)`: centred one-hot, of the classes it was drawn from."""
+        of_class, classes = support_classes(self.checkpoint), self.labels.shape[1]
         scale = float(self.setting("support", "label_scale", 1.0))
         return scale * (np.eye(classes)[of_class] - 1.0 / classes)
 
