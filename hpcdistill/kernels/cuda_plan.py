@@ -239,14 +239,15 @@ def constants(
         "namespace hpcdistill {",
         f"using Real = {real};",
         *(f"constexpr {'bool' if isinstance(v, bool) else 'int'} {name} = {_literal(v)};" for name, v in flags.items()),
-        _struct("PairNet", pair, image_shape),
-        _struct("VarianceNet", variance, image_shape),
+        _struct("PairNet", pair, image_shape, has_room="kImagesShared"),
+        _struct("VarianceNet", variance, image_shape, has_room="false"),
         "}  // namespace hpcdistill",
         "",
     ])  # fmt: skip
 
 
-def _struct(name: str, net: Net, image_shape: tuple[int, int, int]) -> str:
+def _struct(name: str, net: Net, image_shape: tuple[int, int, int], *, has_room: str) -> str:
+    """Return a net as CUDA; `has_room`: whether its images have memory around them that may be read."""
     height, width, channels = image_shape
     first = {"s_store": -1, "t_store": -1}
     units = [(u["box"], u["relu"], u["tangent_in"], u["tangent_out"], u["scale"], u["bias"], u["map"],
@@ -260,7 +261,7 @@ def _struct(name: str, net: Net, image_shape: tuple[int, int, int]) -> str:
     return f"""struct {name} {{
   static constexpr int height = {height}, width = {width}, channels = {channels}, pixels = {height * width};
   static constexpr int norms = {net.norms}, store_size = {net.store_size}, n_levels = {len(levels)};
-  static constexpr bool tangent = {_literal(net.tangent)};
+  static constexpr bool tangent = {_literal(net.tangent)}, has_room = {has_room};
   static constexpr Unit units[] = {_literal(units or unused_unit)};
   static constexpr Level levels[] = {_literal(levels or unused_level)};
 }};"""

@@ -24,7 +24,7 @@ struct Level {
   int first_phase, n_phases;  // phases[first_phase + k] … phases[first_phase + k + 1] are the tasks of phase k
 };
 
-// What one lane does in a task: a column of a plane, row by row. Three quarters of a cache line.
+// What one lane does in a task: a column of a plane, row by row.
 struct alignas(16) Lane {
   int p, q;  // its first pixel in either image
   int rows;  // of its plane; none for an idle lane, the most in lane 0

@@ -77,8 +77,8 @@ class Sweep {
 
  private:
   __device__ __forceinline__ bool has(int y) const { return unsigned(y) < unsigned(lane_.rows); }
-  // A row to read from where what is read will not be used. (In shared memory there is room on both sides.)
-  __device__ __forceinline__ int near(int y) const { return kImagesShared ? y : max(min(y, lane_.rows - 1), 0); }
+  // A row to read from where what is read will not be used.
+  __device__ __forceinline__ int near(int y) const { return Net::has_room ? y : max(min(y, lane_.rows - 1), 0); }
 
   static __device__ __forceinline__ Covariance<T> inside(Covariance<T> value, bool is_inside) {
     return {is_inside ? value.s : T(0), is_inside ? value.t : T(0)};
@@ -108,7 +108,7 @@ class Sweep {
       for (int c = 1; c < Net::channels; ++c)
         in.s = fused(pair_.pixels1[c * Net::pixels + p], pair_.pixels2[c * Net::pixels + q], in.s);
     } else {
-      const int at = lane_.own + max(min(y, lane_.rows - 1), 0) * lane_.own_stride;
+      const int row = max(min(y, lane_.rows - 1), 0), at = lane_.own + row * lane_.own_stride;
       in.s = pair_.store[level.s_store + at];
       if constexpr (level.tangent_in) in.t = pair_.store[level.t_store + at];
     }

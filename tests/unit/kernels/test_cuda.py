@@ -65,6 +65,12 @@ def test_the_order_of_warps_and_the_number_of_blocks_change_no_bit(text, device)
         np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("shared_bytes", [200_000, 1_000])
+@pytest.mark.parametrize("text", [CONV, GAP])
+def test_no_memory_before_an_array_is_touched(text, shared_bytes):  # nor behind one, in all other tests
+    results(backend(text, shared_bytes=shared_bytes, guard_before=True))
+
+
 @pytest.mark.parametrize("text", [CONV, GAP])
 @pytest.mark.parametrize("warps", [(1, 1), (2, 3), (7, 5)])
 def test_the_number_of_warps_changes_rounding_alone(text, warps):

@@ -2,6 +2,8 @@
 
 import ctypes
 import hashlib
+import math
+import mmap
 import subprocess
 import tempfile
 from pathlib import Path
@@ -13,12 +15,47 @@ KERNELS = ("image_norms", "block_forward", "block_adjoint", "add_slices", "norms
 _BUILT = Path(tempfile.mkdtemp(prefix="cuda-on-host-"))
 
 
+class GuardedArrays:
+    """NumPy's functions that the backend uses; whoever touches memory beside one of these arrays ends with a fault.
+
+    Args:
+        before: whether what cannot be touched is right before the array, or right after it.
+    """
+
+    def __init__(self, before):
+        self._before = before
+        self._mprotect = ctypes.CDLL(None, use_errno=True).mprotect
+
+    def empty(self, shape, dtype):
+        dtype = np.dtype(dtype)
+        shape = (shape,) if isinstance(shape, int) else shape
+        size = math.prod(shape) * dtype.itemsize
+        room = max(1, -(-size // mmap.PAGESIZE)) * mmap.PAGESIZE
+        region = mmap.mmap(-1, room + 2 * mmap.PAGESIZE)
+        address = ctypes.addressof(ctypes.c_char.from_buffer(region))
+        for guard in (address, address + mmap.PAGESIZE + room):
+            assert self._mprotect(ctypes.c_void_p(guard), mmap.PAGESIZE, 0) == 0
+        start = mmap.PAGESIZE if self._before else mmap.PAGESIZE + room - size
+        return np.frombuffer(region, dtype, math.prod(shape), start).reshape(shape)
+
+    def zeros(self, shape, dtype):
+        array = self.empty(shape, dtype)
+        array[...] = 0
+        return array
+
+    def asarray(self, array):
+        copy = self.empty(array.shape, array.dtype)
+        copy[...] = array
+        return copy
+
+
 class HostDevice:
     """What `hpcdistill.kernels.cuda_device.Device` asks for, with fibers in place of threads."""
 
-    name, bus_id, xp = "fibers on a CPU", "host", np
+    name, bus_id = "fibers on a CPU", "host"
 
-    def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0):
+    def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0, guard_before=False):
+        self.xp = GuardedArrays(guard_before)
         self.shared_bytes = shared_bytes
         self._warps, self._blocks, self._seed = warps, blocks, seed
 
