@@ -48,6 +48,9 @@ class GuardedArrays:
         copy[...] = array
         return copy
 
+    ascontiguousarray = asarray
+    square, isfinite = staticmethod(np.square), staticmethod(np.isfinite)
+
 
 class HostDevice:
     """What `hpcdistill.kernels.cuda_device.Device` asks for, with fibers in place of threads."""
