@@ -20,7 +20,8 @@ from hpcdistill.errors import EnvironmentSetupError
 from hpcdistill.jax_runtime import configure_jax
 
 #: JAX releases, "major.minor", on which the tests of the `tangents` backend were run.
-TESTED_JAX = ("0.10",)
+TESTED_JAX = ("0.10", "0.11")
+JAX_REQUIREMENT = "jax>=0.10,<0.12"  # the same in words of pip, as pyproject.toml has it
 NEURAL_TANGENTS_VERSION = "0.6.5"
 INSTALL_COMMAND = f"pip install --no-deps neural-tangents=={NEURAL_TANGENTS_VERSION}"
 
@@ -70,7 +71,7 @@ def _check_versions() -> None:
     if ".".join(jax_version.split(".")[:2]) not in TESTED_JAX:
         raise EnvironmentSetupError(
             f"neural-tangents {found} was tested with JAX {' and '.join(TESTED_JAX)}, not {jax_version}. "
-            f"Run: pip install 'jax=={TESTED_JAX[0]}.*'"
+            f"Run: pip install '{JAX_REQUIREMENT}'"
         )
 
 

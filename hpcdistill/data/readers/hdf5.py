@@ -34,7 +34,7 @@ def read_hdf5(path: Path, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], l
 
 
 def _read_dataset(path: Path, file: h5py.File, key: str) -> np.ndarray:
-    dataset = file[key]
+    dataset = _open(path, file, key)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{path}: {key!r} is a group, a dataset is expected. Store the array under this name.")
     if h5py.check_string_dtype(dataset.dtype) is not None:
@@ -42,3 +42,16 @@ def _read_dataset(path: Path, file: h5py.File, key: str) -> np.ndarray:
     if dataset.dtype.kind == "O" or dataset.shape is None:
         raise DataError(f"{path}: {key!r} is an object array or empty. Store one regular array of numbers.")
     return dataset[()]
+
+
+def _open(path: Path, file: h5py.File, key: str) -> h5py.Dataset | h5py.Group:
+    try:
+        return file[key]
+    except KeyError:
+        link = file.get(key, getlink=True)
+        if not isinstance(link, h5py.ExternalLink):
+            raise
+        raise DataError(  # HDF5 itself does not always say which file it missed
+            f"{path}: {key!r} is a link to {link.path!r} of {link.filename}, which cannot be opened. "
+            f"Put that file there, or store the array itself."
+        ) from None

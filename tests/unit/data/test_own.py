@@ -185,7 +185,7 @@ def test_hdf5_objects(tmp_path, data_error):
     with h5py.File(path, "w") as file:
         file["images"] = h5py.ExternalLink("nowhere.h5", "images")
         file["labels"] = LABELS
-    data_error(path, None, str(path), "nowhere.h5")
+    data_error(path, None, str(path), "'images' is a link to 'images' of nowhere.h5")
     with h5py.File(path, "w") as file:
         file["images"] = h5py.Empty("f4")
         file["labels"] = LABELS

@@ -1,6 +1,8 @@
 """What is said where neural-tangents cannot be used, and where compiled kernels are kept."""
 
 import importlib.metadata
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -19,11 +21,23 @@ def test_a_missing_package_gives_the_command(monkeypatch):
         tangents_import.import_stax.__wrapped__()
 
 
-@pytest.mark.parametrize("version", ["0.9.2", "0.11.2", "1.0"])
+@pytest.mark.parametrize("version", ["0.9.2", "0.12.0.1", "1.0"])
 def test_an_untested_jax_is_refused(monkeypatch, version):
     pretend(monkeypatch, jax=version)
-    with pytest.raises(EnvironmentSetupError, match=rf"tested with JAX 0\.10, not {version}"):
+    told = rf"JAX 0\.10 and 0\.11, not {version}\. Run: pip install 'jax>=0\.10,<0\.12'"
+    with pytest.raises(EnvironmentSetupError, match=told):
         tangents_import.import_stax.__wrapped__()
+
+
+@pytest.mark.parametrize("version", ["0.10.0", "0.10.2", "0.11.0", "0.11.2"])
+def test_every_release_of_a_tested_jax_is_accepted(monkeypatch, version):
+    pretend(monkeypatch, jax=version)
+    tangents_import._check_versions()
+
+
+def test_the_package_asks_for_the_tested_jax():
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert tangents_import.JAX_REQUIREMENT in project["dependencies"]
 
 
 def test_another_neural_tangents_is_refused(monkeypatch):
