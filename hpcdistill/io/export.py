@@ -10,8 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.classes import support_classes
 from hpcdistill.io.preprocess_file import read_zca
+from hpcdistill.io.support_origin import support_classes, support_start
 
 #: Images per row of a contact sheet, and how many are shown at most in each half.
 _COLUMNS, _MOST = 10, 100
@@ -54,7 +54,8 @@ def export_png(checkpoint: Checkpoint, file: BinaryIO) -> None:
         CheckpointError: an array is missing.
     """
     method = {"kip": f"distilled, step {checkpoint.attributes['step']}"}.get(checkpoint.attributes["method"], "support")
-    contact_sheet(checkpoint, {"initial_display": "natural", "images_display": method}).save(file, format="PNG")
+    titles = {"initial_display": support_start(checkpoint), "images_display": method}
+    contact_sheet(checkpoint, titles).save(file, format="PNG")
 
 
 def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Image:

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.classes import support_classes
+from hpcdistill.io.support_origin import support_classes
 
 METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "Natural images"}
 

@@ -14,6 +14,7 @@ from hpcdistill.io.figures.labels import Labels, label_bars, label_covariance
 from hpcdistill.io.report.facts import Facts
 from hpcdistill.io.report.html import chart, chart_with_photographs, photograph
 from hpcdistill.io.report.measurements import Draws, Measurements
+from hpcdistill.io.support_origin import support_start
 
 #: Published figures, in %, by images per class, by the name of who published them.
 Published = Mapping[str, Mapping[int, float]]
@@ -21,7 +22,7 @@ Published = Mapping[str, Mapping[int, float]]
 
 def images(facts: Facts) -> str:
     """Return the support's images, below those that they grew from where they were learned."""
-    start = {"natural": "natural images", "noise": "noise"}.get(facts.setting("support", "init", "natural"), "start")
+    start = support_start(facts.checkpoint)
     if facts.method == "kip":
         titles = {"initial_display": start, "images_display": f"distilled, step {facts.step}"}
         caption = f"Above, what the run started from ({start}); below, what each has become after {facts.step} steps."
@@ -30,9 +31,7 @@ def images(facts: Facts) -> str:
         caption = "The support: training images as they are" + (", of the last draw." if facts.method == "krr" else ".")
     buffer = io.BytesIO()
     contact_sheet(facts.checkpoint, titles).save(buffer, format="PNG")
-    return photograph(
-        buffer.getvalue(), "Images", f"{caption} Below each image the class at which its label is largest."
-    )
+    return photograph(buffer.getvalue(), "Images", f"{caption} Below each image the class that it is of.")
 
 
 def labels(facts: Facts) -> str:
