@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
         Loss: half the mean of (f - y)^2 over images and classes, with the labels y as stored (natural images: centred
         one-hot), and --l2 times half the squared norm of all weights and biases. Optimiser: SGD with momentum 0.9
-        and cosine decay to 0. Learning rate: the largest stable one of each network at its initialisation,
+        and cosine decay to 0. Largest stable learning rate: that of each network at its initialisation,
         2 (1 + 0.9) / (h + l2), where h is the largest eigenvalue of its empirical tangent kernel on the support,
         divided by images times classes. The papers' networks have width 1024. JAX trains on the CPU unless
         JAX_PLATFORMS says otherwise.
@@ -72,8 +72,9 @@ def _add_training_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--l2", metavar="X", type=number_from_zero,
                         help="weight of half the squared norm of the parameters (default: 1e-3; with ntk 1e-3/width, "
                         "whose weights are about √width times as large)")  # fmt: skip
-    parser.add_argument("--learning-rate", metavar="X", type=positive_number, default=1.0,
-                        help="so many times the largest stable learning rate (default: 1)")  # fmt: skip
+    parser.add_argument("--learning-rate", metavar="X", type=positive_number, default=0.25,
+                        help="so many times the largest stable learning rate (default: 0.25: a network whose kernel "
+                        "moves in training bears less than one that is linear)")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
