@@ -11,7 +11,7 @@ cd "$(dirname "$0")/../.."
 . jobs/environment.sh
 export OMP_NUM_THREADS=1
 
-usage() { sed -n '2,9p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
+usage() { sed -n '2,8p' "$0" | sed 's/^# \{0,1\}//'; exit 2; }
 [ $# -ge 3 ] || usage
 name=$1 root=$2 output=$3 ranks=${4:-2}
 
