@@ -28,7 +28,8 @@ class Result:
 
     @property
     def error_lines(self):
-        return [line for line in self.stderr.splitlines() if line.startswith("hpcdistill:")]
+        lines = self.stderr.replace("\0", "").splitlines()  # Open MPI 5 ends what it says of an abort with a NUL
+        return [line for line in lines if line.startswith("hpcdistill:")]
 
 
 def command_line(ranks, program=HPCDISTILL, prefix=()):
