@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from hpcdistill.distill.tally import Tally
     from hpcdistill.io.checkpoint import Checkpoint
-    from hpcdistill.run.evaluate import Natural
+    from hpcdistill.run.accuracies import Accuracies
     from hpcdistill.run.experiment import Experiment
 
 HELP = "accuracy of a distilled set, with its own kernel or others, beside natural images"
@@ -64,9 +64,7 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
-    from hpcdistill.run.evaluate import for_evaluation, with_kernel
-    from hpcdistill.run.experiment import load_experiment
-    from hpcdistill.run.preprocessing import check_zca
+    from hpcdistill.run.evaluate import for_evaluation, load_evaluation, with_kernel
 
     if args.draws < 1:
         raise ConfigError(f"--draws must be at least 1, not {args.draws}.")
@@ -77,8 +75,7 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     _ = [one.architecture for one in configs]  # raises if one is unknown
     directory = RunDirectory.of_checkpoint(args.file)
     with Reporter(comm.Get_rank() == 0) as reporter:
-        experiment = load_experiment(comm, configs[0], reporter, directory.preprocess)
-        on_root(comm, lambda: check_zca(experiment.preprocessing, checkpoint, directory.preprocess, reporter.say))
+        experiment = load_evaluation(comm, configs[0], checkpoint, directory, reporter)
         for name in names:
             _evaluate_kernel(with_kernel(experiment, name), checkpoint, directory.path, args)
 
@@ -114,7 +111,7 @@ def _figures(experiment: Experiment, file: Path, images: int, tally: Tally) -> s
     return "\n".join(lines)
 
 
-def _comparison(accuracy: float, images: int, natural: Natural) -> str:
+def _comparison(accuracy: float, images: int, natural: Accuracies) -> str:
     verdict = "better" if accuracy > natural.mean else "not better"
     draws = f", mean of {len(natural.accuracies)} draws" if len(natural.accuracies) > 1 else ""
     return (

@@ -96,9 +96,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
-    from hpcdistill.run.evaluate import for_evaluation
-    from hpcdistill.run.experiment import load_experiment
-    from hpcdistill.run.preprocessing import check_zca
+    from hpcdistill.run.evaluate import for_evaluation, load_evaluation
     from hpcdistill.run.transfer import transfer
 
     on_root(comm, lambda: check_writable(args.json))
@@ -109,8 +107,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     _ = config.architecture  # raises if it is unknown
     directory = RunDirectory.of_checkpoint(args.file)
     with Reporter(comm.Get_rank() == 0) as reporter:
-        experiment = load_experiment(comm, config, reporter, directory.preprocess)
-        on_root(comm, lambda: check_zca(experiment.preprocessing, checkpoint, directory.preprocess, reporter.say))
+        experiment = load_evaluation(comm, config, checkpoint, directory, reporter)
         result = transfer(experiment, x_s, y_s, _request(args))
         reporter.say(_figures(args.file, result))
         if args.json:

@@ -160,6 +160,21 @@ def check_pair(h1: Handle, h2: Handle) -> None:
             raise ValueError(f"The two handles hold images of different {what}: {a} and {b}.")
 
 
+def check_prepared(h1: Handle, h2: Handle, dtype: np.dtype, shapes: list[tuple[int, ...]]) -> None:
+    """Raise `ValueError` unless both handles are of one shape and hold what a backend's `prepare` computes.
+
+    Args:
+        dtype: of the backend.
+        shapes: of what it keeps per image, for one image.
+
+    Not collective.
+    """
+    check_pair(h1, h2)
+    for handle in (h1, h2):
+        if handle.images.dtype != dtype or [array.shape[1:] for array in handle.per_image] != shapes:
+            raise ValueError("A handle was prepared by another backend, or by one of another type or network.")
+
+
 def check_cotangent(cotangent: ArrayLike, h1: Handle, h2: Handle) -> np.ndarray:
     """Return the cotangent in the handles' dtype; `ValueError` unless it is (len(h1), len(h2)). Not collective."""
     array = np.asarray(cotangent, h1.images.dtype)

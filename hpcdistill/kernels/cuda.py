@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
-from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
+from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_prepared
 from hpcdistill.kernels.cuda_device import Device, Limits, find_device
 from hpcdistill.kernels.cuda_plan import Net, constants, make_nets
 from hpcdistill.native import cuda as sources
@@ -136,13 +136,8 @@ class CudaBackend:
         return np.ascontiguousarray(planar.transpose(0, 2, 3, 1))
 
     def _check(self, h1: Handle, h2: Handle) -> None:
-        """Raise `ValueError` unless both handles are of one shape and hold what this backend's `prepare` computes."""
-        check_pair(h1, h2)
         height, width, channels = self._image_shape
-        for handle in (h1, h2):
-            shapes = [array.shape[1:] for array in handle.per_image]
-            if handle.images.dtype != self.dtype or shapes != [(channels, height, width), (self.n_norms,)]:
-                raise ValueError("A handle was prepared by another backend, or by one of another type or network.")
+        check_prepared(h1, h2, self.dtype, [(channels, height, width), (self.n_norms,)])
 
     def _grid(self, n_tasks: int) -> int:
         """Return the number of blocks: as many as the device can hold at once, and their memory allows."""

@@ -29,7 +29,7 @@ from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
-from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
+from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_prepared
 from hpcdistill.native import _engine
 
 #: Bound on the temporary memory of one thread.
@@ -97,13 +97,7 @@ class NativeBackend:
         return gradient
 
     def _check(self, h1: Handle, h2: Handle) -> None:
-        """Raise `ValueError` unless both handles are of one shape and hold what this backend's `prepare` computes."""
-        check_pair(h1, h2)
-        n_norms = self._engine.n_norms
-        for handle in (h1, h2):
-            shapes = [array.shape[1:] for array in handle.per_image]
-            if handle.images.dtype != self.dtype or shapes != [(n_norms,)]:
-                raise ValueError("A handle was prepared by another backend, or by one of another type or network.")
+        check_prepared(h1, h2, self.dtype, [(self._engine.n_norms,)])
 
 
 def supported_targets() -> tuple[str, ...]:

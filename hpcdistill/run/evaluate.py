@@ -6,43 +6,27 @@ Every function is collective. What has been measured is kept in `OUTPUT/evaluati
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from mpi4py import MPI
+
 from hpcdistill.config import Config
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.distill.tally import Tally
-from hpcdistill.errors import ConfigError, DataError
+from hpcdistill.errors import ConfigError
+from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.evaluations import add_evaluation, natural_accuracies
+from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import agree, on_root
-from hpcdistill.run.experiment import Experiment, choose_kernels
-
-
-@dataclass(frozen=True)
-class Natural:
-    """How well natural images predict: `accuracies` of random draws of `images` images (of all there are: one)."""
-
-    images: int
-    accuracies: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean over the draws."""
-        return float(np.mean(self.accuracies))
-
-    @property
-    def spread(self) -> float:
-        """Standard deviation over the draws, 0 for one."""
-        return float(np.std(self.accuracies, ddof=1)) if len(self.accuracies) > 1 else 0.0
-
-    def __str__(self) -> str:
-        spread = f" ± {self.spread:.2%}" if len(self.accuracies) > 1 else ""
-        return f"{self.mean:.2%}{spread}"
+from hpcdistill.progress import Reporter
+from hpcdistill.run.accuracies import Accuracies
+from hpcdistill.run.experiment import Experiment, choose_kernels, load_experiment
+from hpcdistill.run.preprocessing import check_zca
 
 
 def for_evaluation(config: Config) -> Config:
@@ -50,6 +34,23 @@ def for_evaluation(config: Config) -> Config:
     support = dataclasses.replace(config.support, init="natural", corruption=0.0)
     kip = dataclasses.replace(config.kip, architectures=())
     return dataclasses.replace(config, method="krr", support=support, kip=kip)
+
+
+def load_evaluation(
+    comm: MPI.Intracomm, config: Config, checkpoint: Checkpoint, directory: RunDirectory, reporter: Reporter
+) -> Experiment:
+    """Return what a distilled set is tested with, the ZCA matrix being the one it was made with.
+
+    Args:
+        config: from `for_evaluation`.
+        directory: of the checkpoint's run.
+
+    Raises:
+        DataError, ConfigError, CheckpointError: on every rank.
+    """
+    experiment = load_experiment(comm, config, reporter, directory.preprocess)
+    on_root(comm, lambda: check_zca(experiment.preprocessing, checkpoint, directory.preprocess, reporter.say))
+    return experiment
 
 
 def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
@@ -71,9 +72,7 @@ def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) ->
     Raises:
         DataError: the data set has no test split.
     """
-    targets = experiment.test_targets()
-    if targets is None:
-        raise DataError(f"{experiment.dataset.name}: has no test split to evaluate on. Add test_images, test_labels.")
+    targets = experiment.needed_test_targets()
     support = experiment.factored_support(x_s)
     try:
         return support.evaluate(y_s, targets)
@@ -118,7 +117,7 @@ def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:
     return sizes
 
 
-def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: Path) -> Natural:
+def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: Path) -> Accuracies:
     """Return how well random natural images, `per_class` of each class, predict the test images.
 
     Args:
@@ -135,7 +134,7 @@ def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: 
         accuracies.append(measure_support(experiment, *experiment.natural_support(source)).accuracy)
         experiment.reporter.advance(f"draw of {n_images} natural images", draw + 1, draws, f"test {accuracies[-1]:.2%}")
         on_root(comm, lambda: add_evaluation(folder, record | {"accuracies": accuracies, "date": _now()}))
-    return Natural(n_images, tuple(accuracies[:draws]))
+    return Accuracies(n_images, tuple(accuracies[:draws]))
 
 
 def _natural_record(experiment: Experiment, images: int) -> dict[str, Any]:

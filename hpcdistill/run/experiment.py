@@ -19,7 +19,7 @@ from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
-from hpcdistill.errors import ConfigError
+from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root, share_array
 from hpcdistill.progress import Reporter
@@ -100,6 +100,13 @@ class Experiment:
             return None
         report = partial(self.reporter.rows, "test images")
         return Targets(partial(self._fetch, "test", self.test, None), len(self.test), report)
+
+    def needed_test_targets(self) -> Targets:
+        """Return the test images as targets; `DataError` where the data set has none."""
+        targets = self.test_targets()
+        if targets is None:
+            raise DataError(f"{self.dataset.name}: has no test split to evaluate on. Add test_images, test_labels.")
+        return targets
 
     def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return training images and their centred one-hot labels as `(x_s, y_s)`, float64."""

@@ -20,6 +20,7 @@ from hpcdistill.distill.transfer import EVALUATION_ROWS, Trainer, Training
 from hpcdistill.errors import DataError
 from hpcdistill.jax_runtime import single_precision
 from hpcdistill.mpi.collectives import agree, gather_objects, node_communicator
+from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.experiment import Experiment
 
 DISTILLED, NATURAL = "distilled", "natural"
@@ -44,26 +45,10 @@ class TransferRequest:
 
 
 @dataclass(frozen=True)
-class Measured:
-    """Test accuracies of the networks trained on one kind of images, with the learning rate of each.
+class Measured(Accuracies):
+    """Test accuracies of the networks trained on one kind of images, with the learning rate of each."""
 
-    Attributes:
-        images: size of the support.
-        accuracies: in 0…1.
-    """
-
-    images: int
-    accuracies: tuple[float, ...]
     learning_rates: tuple[float, ...]
-
-    @property
-    def mean(self) -> float:
-        """Mean accuracy."""
-        return float(np.mean(self.accuracies))
-
-    def __str__(self) -> str:
-        spread = f" ± {np.std(self.accuracies, ddof=1):.2%}" if len(self.accuracies) > 1 else ""
-        return f"{self.mean:.2%}{spread}"
 
 
 @dataclass(frozen=True)
@@ -110,7 +95,7 @@ def transfer(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, request: 
         NotFiniteError: a training has diverged. Remedy: a lower learning rate.
     """
     config, comm = experiment.config, experiment.comm
-    targets = _test_targets(experiment)
+    targets = experiment.needed_test_targets()
     _check_support(experiment, x_s, y_s)
     per_class = max(1, len(x_s) // experiment.dataset.n_classes)
     draws = [draw_support(experiment.pool, per_class, config.seed, draw) for draw in range(request.natural_draws)]
@@ -128,13 +113,6 @@ def transfer(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, request: 
                 outcome = _train(experiment, trainer, task, support, targets)
         done += list(_told(experiment, gather_objects(comm, outcome)))
     return _result(experiment, network, request, targets.count, done)
-
-
-def _test_targets(experiment: Experiment) -> Targets:
-    targets = experiment.test_targets()
-    if targets is None:
-        raise DataError(f"{experiment.dataset.name}: has no test split to evaluate on. Add test_images, test_labels.")
-    return targets
 
 
 def _check_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) -> None:
