@@ -21,8 +21,8 @@ from hpcdistill.architecture import parse_architecture
 from hpcdistill.bench.cases import parse_case
 from hpcdistill.bench.report import print_table
 from hpcdistill.errors import ConfigError
+from hpcdistill.gpu.cupy_device import COMPILER_OPTIONS, CupyDevice
 from hpcdistill.kernels.cuda import choose_layout, full_source, store_size
-from hpcdistill.kernels.cuda_device import COMPILER_OPTIONS, CupyDevice
 from hpcdistill.kernels.cuda_plan import constants, make_nets
 
 HEADINGS = ("architecture", "dtype", "device", "kernel", "registers", "spilled bytes", "shared KiB", "warps", "blocks",

@@ -19,7 +19,7 @@ if wants lint; then
   ruff check .
   ruff format --check .
   clang-format --dry-run --Werror hpcdistill/native/*.cpp hpcdistill/native/engine/*.[ch]pp hpcdistill/native/cuda/*.cu* \
-    tests/native/*.cpp tests/unit/kernels/host_cuda/*.hpp
+    tests/native/*.cpp tests/host_cuda/*.hpp
   mypy
 fi
 if wants unit; then

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from mpi4py import MPI
@@ -39,20 +38,34 @@ class TimedBackend:
     """A kernel backend whose calls are timed by `clock`; otherwise the one it stands for. See `KernelBackend`."""
 
     def __init__(self, backend: KernelBackend, clock: Clock) -> None:
-        self.name, self.dtype = backend.name, backend.dtype
+        self.name, self.dtype, self.device = backend.name, backend.dtype, backend.device
         self._backend, self._clock = backend, clock
 
     def prepare(self, images: ArrayLike) -> Any:
         """See `KernelBackend.prepare`."""
-        return self._clock.time(lambda: self._backend.prepare(images))
+        return self._time(lambda: self._backend.prepare(images))
 
-    def block(self, h1: Any, h2: Any) -> np.ndarray:
+    def block(self, h1: Any, h2: Any) -> Any:
         """See `KernelBackend.block`."""
-        return self._clock.time(lambda: self._backend.block(h1, h2))
+        return self._time(lambda: self._backend.block(h1, h2))
 
-    def block_vjp(self, h1: Any, h2: Any, cotangent: np.ndarray) -> np.ndarray:
+    def block_vjp(self, h1: Any, h2: Any, cotangent: Any) -> Any:
         """See `KernelBackend.block_vjp`."""
-        return self._clock.time(lambda: self._backend.block_vjp(h1, h2, cotangent))
+        return self._time(lambda: self._backend.block_vjp(h1, h2, cotangent))
+
+    def _time(self, call: Callable[[], T]) -> T:
+        """Call, and count what a GPU takes to finish it: it may have been at work on something else before."""
+        device = self.device
+        if device is None:
+            return self._clock.time(call)
+
+        def finished() -> T:
+            result = call()
+            device.synchronize()
+            return result
+
+        device.synchronize()
+        return self._clock.time(finished)
 
 
 def timed_kernels(kernels: Kernels, clock: Clock) -> Kernels:

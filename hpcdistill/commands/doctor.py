@@ -119,7 +119,7 @@ def _jax() -> str:
 def _gpu() -> str:
     """No run needs a GPU, so its absence is no failure."""
     from hpcdistill.errors import NotSuitable
-    from hpcdistill.kernels.cuda_device import find_device
+    from hpcdistill.gpu.cupy_device import find_device
 
     try:
         device = find_device()
@@ -139,7 +139,7 @@ def _kernels() -> str:
         backend = choose_backend(parse_architecture(name), (4, 4, 1), np.dtype("float64"))
         handle = backend.prepare(np.ones((1, 4, 4, 1)))
         target = f" on {backend.target}" if hasattr(backend, "target") else ""
-        found.append(f"{backend.name}{target} ({name}: {backend.block(handle, handle)[0, 0]:.4f})")
+        found.append(f"{backend.name}{target} ({name}: {float(backend.block(handle, handle)[0, 0]):.4f})")
     return ", ".join(found)
 
 

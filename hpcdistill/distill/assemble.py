@@ -14,9 +14,11 @@ import numpy as np
 
 from mpi4py import MPI
 
+from hpcdistill.distill.workspace import Workspace
+from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.linalg.blockcyclic import BlockCyclic
-from hpcdistill.mpi.collectives import sum_array
+from hpcdistill.mpi.collectives import agree
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
 
 #: Target rows evaluated at a time: bounds a rank's memory, whatever the number of targets.
@@ -25,10 +27,17 @@ ROWS_AT_A_TIME = 2048
 
 @dataclass(frozen=True)
 class Kernels:
-    """The two kernel evaluators of a run: `ss` for the support with itself, `ts` for targets with the support."""
+    """The two kernel evaluators of a run: `ss` for the support with itself, `ts` for targets with the support.
+
+    Both compute in one place: on the CPU, or on one GPU.
+    """
 
     ss: KernelBackend
     ts: KernelBackend
+
+    def __post_init__(self) -> None:
+        if self.ss.device is not self.ts.device:
+            raise ValueError(f"kernels of {self.ss.name} and of {self.ts.name} are in different memories: choose one")
 
 
 @dataclass(frozen=True)
@@ -71,18 +80,19 @@ def my_tiles(comm: MPI.Intracomm, n: int, *, lower: bool) -> list[tuple[Range, R
     return square_tiles(n, support_tile(n), lower=lower)[comm.Get_rank() :: comm.Get_size()]
 
 
-def support_kernel(comm: MPI.Intracomm, backend: KernelBackend, handle: Any) -> np.ndarray:
-    """Return `K_ss` `(n, n)` float64, complete and exactly symmetric, on every rank. Collective.
+def support_kernel(comm: MPI.Intracomm, backend: KernelBackend, handle: Any, workspace: Workspace) -> Any:
+    """Return `K_ss` `(n, n)` float64, complete and exactly symmetric, in `workspace` on every rank. Collective.
 
     Each entry is computed on one rank and added to zeros, so that it does not depend on the number of ranks.
     """
     n = len(handle)
-    k_ss = np.zeros((n, n))
-    for rows, columns in my_tiles(comm, n, lower=True):
-        block = evaluate_tile(backend, handle, rows, columns)
-        k_ss[slice(*rows), slice(*columns)] = block
-        k_ss[slice(*columns), slice(*rows)] = block.T
-    return sum_array(comm, k_ss)
+    with agree(comm):
+        k_ss = workspace.xp.zeros((n, n), np.float64)
+        for rows, columns in my_tiles(comm, n, lower=True):
+            block = workspace.asarray(evaluate_tile(backend, handle, rows, columns))
+            k_ss[slice(*rows), slice(*columns)] = block
+            k_ss[slice(*columns), slice(*rows)] = block.T
+    return workspace.sum(comm, k_ss)
 
 
 def support_kernel_blockcyclic(backend: KernelBackend, handle: Any, layout: BlockCyclic) -> np.ndarray:
@@ -95,10 +105,10 @@ def support_kernel_blockcyclic(backend: KernelBackend, handle: Any, layout: Bloc
     for tile in layout.tiles():
         if tile.meets_lower:
             rows, columns = (tile.rows.start, tile.rows.stop), (tile.cols.start, tile.cols.stop)
-            local[tile.local] = evaluate_tile(backend, handle, rows, columns)
+            local[tile.local] = to_host(evaluate_tile(backend, handle, rows, columns))
     return local
 
 
-def evaluate_tile(backend: KernelBackend, handle: Any, rows: Range, columns: Range) -> np.ndarray:
-    """Return one tile of a support's kernel with itself. Not collective."""
+def evaluate_tile(backend: KernelBackend, handle: Any, rows: Range, columns: Range) -> Any:
+    """Return one tile of a support's kernel with itself, as `KernelBackend.block` does. Not collective."""
     return backend.block(handle[slice(*rows)], handle[slice(*columns)])

@@ -7,7 +7,8 @@ With `A = K_ss + λI`, `λ = reg · tr(K_ss)/n` and `α = A⁻¹ y_s`, the predi
 
 so that differentiation is needed inside kernel tiles only. Per gradient the ranks exchange the tiles of `K_ss`, the
 `n × classes` matrix `K_tsᵀ R` and one gradient: nothing that grows with the number of targets. Rows of `K_ts` are used
-as soon as they are there, so that memory does not grow either.
+as soon as they are there, so that memory does not grow either. With kernels of a GPU all of it is done there
+(`workspace`), while the host gets the next targets.
 
 Source: arXiv:2011.00050, equation 7 (the loss); the adjoint is checked against finite differences in
 tests/mpi/test_krr.py.
@@ -31,14 +32,13 @@ from hpcdistill.distill.assemble import (
     support_kernel_blockcyclic,
 )
 from hpcdistill.distill.tally import Tally, count, no_targets
+from hpcdistill.distill.workspace import HostWorkspace, workspace_of
+from hpcdistill.gpu.device import to_host
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
-from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.linalg.scalapack import ScalapackCholesky
-from hpcdistill.mpi.collectives import agree, sum_array
+from hpcdistill.mpi.collectives import agree, agree_any, sum_array
 
-#: From this support size on, more than one rank factors `K_ss` together.
-SCALAPACK_FROM = 4096
 #: An evaluation can be left after so many kernel entries per rank, but not after fewer rows than the second number (a
 #: block of few rows is slow) and not after more than the third (memory).
 EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**16, 64, 2048
@@ -72,21 +72,25 @@ class Support:
         self, comm: MPI.Intracomm, kernels: Kernels, x_s: np.ndarray, reg: float, solver: str = "auto"
     ) -> None:
         self.comm, self.kernels, self.reg, self.n = comm, kernels, reg, len(x_s)
+        self.workspace = workspace_of(kernels.ts)
         self._image_shape = x_s.shape
         with agree(comm):
             self.handle_ss = kernels.ss.prepare(x_s)
             self.handle_ts = self.handle_ss if kernels.ts is kernels.ss else kernels.ts.prepare(x_s)
-        if solver == "scalapack" or (solver == "auto" and self.n >= SCALAPACK_FROM and comm.Get_size() > 1):
+        too_large = agree_any(comm, self.n > self.workspace.most_factored)
+        if solver == "scalapack" or (solver == "auto" and too_large and comm.Get_size() > 1):
             self.factor = self._factor_blockcyclic()
         else:
-            self.factor = self._factor_replicated()
+            self.factor = self._factor_replicated(on_host=solver == "auto" and too_large)
 
-    def _factor_replicated(self) -> Factor:
-        k_ss = support_kernel(self.comm, self.kernels.ss, self.handle_ss)
-        self.ridge = self.reg * float(np.trace(k_ss)) / self.n
-        k_ss[np.diag_indices(self.n)] += self.ridge
+    def _factor_replicated(self, *, on_host: bool) -> Factor:
+        workspace = HostWorkspace() if on_host else self.workspace
+        k_ss = support_kernel(self.comm, self.kernels.ss, self.handle_ss, workspace)
         with agree(self.comm):
-            return ReplicatedCholesky(k_ss, overwrite=True)
+            self.ridge = self.reg * float(workspace.xp.trace(k_ss)) / self.n
+            diagonal = k_ss.reshape(-1)[:: self.n + 1]
+            diagonal += self.ridge
+            return workspace.factor(k_ss)
 
     def _factor_blockcyclic(self) -> Factor:
         grid = near_square_grid(self.comm.Get_size())
@@ -110,9 +114,9 @@ class Support:
 
     def target_kernel(self, x: np.ndarray) -> np.ndarray:
         """Return rows `K_ts` `(len(x), n)`, float64, for preprocessed images `x`. Not collective."""
-        return self._kernel_rows(self.kernels.ts.prepare(x))
+        return to_host(self._kernel_rows(self.kernels.ts.prepare(x)))
 
-    def _kernel_rows(self, handle_t: Any) -> np.ndarray:
+    def _kernel_rows(self, handle_t: Any) -> Any:
         return self.kernels.ts.block(self.handle_ts, handle_t).T.astype(np.float64)
 
     def evaluate(self, y_s: np.ndarray, targets: Targets) -> Tally:
@@ -128,14 +132,14 @@ class Support:
         Args:
             tally: where an earlier evaluation was left, on any number of ranks.
         """
-        alpha, tally = self.solve(y_s), tally or no_targets(y_s.shape[1])
+        alpha, tally = self.workspace.asarray(self.solve(y_s)), tally or no_targets(y_s.shape[1])
         rows = self.comm.Get_size() * max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // self.n))
         while tally.done < targets.count:
             part = targets.part(tally.done, min(tally.done + rows, targets.count))
             local = no_targets(y_s.shape[1])
             with agree(self.comm):
                 for x, y in part.local_chunks(self.comm):
-                    local += count(self.target_kernel(x) @ alpha, y)
+                    local += count(to_host(self._kernel_rows(self.kernels.ts.prepare(x)) @ alpha), y)
             squares, confusion = np.array([local.squares]), local.confusion
             sum_array(self.comm, squares)
             tally += Tally(part.count, float(squares[0]), sum_array(self.comm, confusion))
@@ -147,45 +151,44 @@ class Support:
         Error: the gradient agrees between numbers of ranks to 1e-10 of its largest entry, times the condition number
         over 1e4 (tests/mpi/test_krr.py).
         """
-        alpha = self.solve(y_s)
+        work, alpha = self.workspace, self.workspace.asarray(self.solve(y_s))
         scale = 1.0 / (targets.count * y_s.shape[1])
-        gradient_x, packed = np.zeros(self._image_shape), np.zeros(y_s.size + 2)
         with agree(self.comm):
+            gradient_x = work.xp.zeros(self._image_shape, np.float64)
+            sums = work.xp.zeros(y_s.size + 2, np.float64)
             for x, y in targets.local_chunks(self.comm):
-                part_x, part = self._target_part(x, y, alpha, scale)
-                gradient_x += part_x
-                packed += part
+                self._add_target_part(x, y, alpha, scale, gradient_x, sums)
+            packed = to_host(sums)
         sum_array(self.comm, packed)
         gradient_y = self.solve(packed[2:].reshape(y_s.shape))
         with agree(self.comm):
-            gradient_x += self._support_part(alpha, gradient_y)
+            self._add_support_part(alpha, work.asarray(gradient_y), gradient_x)
+            work.finish()
         loss, accuracy = 0.5 * scale * float(packed[0]), float(packed[1]) / targets.count
-        return Gradient(loss, accuracy, sum_array(self.comm, gradient_x), gradient_y)
+        return Gradient(loss, accuracy, to_host(work.sum(self.comm, gradient_x)), gradient_y)
 
-    def _target_part(
-        self, x: np.ndarray, y: np.ndarray, alpha: np.ndarray, scale: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return this chunk's part of dL/dx_s through K_ts, and [squares, hits, K_tsᵀ R] in one array."""
-        handle_t = self.kernels.ts.prepare(x)
+    def _add_target_part(
+        self, x: np.ndarray, y: np.ndarray, alpha: Any, scale: float, gradient_x: Any, sums: Any
+    ) -> None:
+        """Add this chunk's part of dL/dx_s through K_ts, and to `sums` its [squares, hits, K_tsᵀ R] in one array."""
+        handle_t, labels = self.kernels.ts.prepare(x), self.workspace.asarray(y)
         k_ts = self._kernel_rows(handle_t)
         prediction = k_ts @ alpha
-        residual = (prediction - y) * scale
-        gradient_x = self.kernels.ts.block_vjp(self.handle_ts, handle_t, alpha @ residual.T).astype(np.float64)
-        hits = np.count_nonzero(prediction.argmax(axis=1) == y.argmax(axis=1))
-        sums = [np.square(prediction - y).sum(), hits]
-        return gradient_x, np.concatenate([sums, (k_ts.T @ residual).ravel()])
+        residual = (prediction - labels) * scale
+        gradient_x += self.kernels.ts.block_vjp(self.handle_ts, handle_t, alpha @ residual.T)
+        sums[0] += self.workspace.xp.square(prediction - labels).sum()
+        sums[1] += (prediction.argmax(axis=1) == labels.argmax(axis=1)).sum()
+        sums[2:] += (k_ts.T @ residual).reshape(-1)
 
-    def _support_part(self, alpha: np.ndarray, b: np.ndarray) -> np.ndarray:
-        """Return the part of dL/dx_s through this rank's tiles of K_ss.
+    def _add_support_part(self, alpha: Any, b: Any, gradient_x: Any) -> None:
+        """Add the part of dL/dx_s through this rank's tiles of K_ss.
 
         K_ss depends on each image twice; by symmetry that is twice the first argument's vjp of the symmetric cotangent.
         """
-        gradient_x = np.zeros(self._image_shape)
-        ridge_part = -self.reg / self.n * float(np.einsum("ij,ij->", b, alpha))
+        ridge_part = -self.reg / self.n * float((b * alpha).sum())
         for rows, columns in my_tiles(self.comm, self.n, lower=False):
             i, j = slice(*rows), slice(*columns)
             cotangent = -(b[i] @ alpha[j].T + alpha[i] @ b[j].T)
             if rows == columns:
-                cotangent[np.diag_indices(rows[1] - rows[0])] += 2 * ridge_part
+                cotangent += 2 * ridge_part * self.workspace.xp.eye(rows[1] - rows[0])
             gradient_x[i] += self.kernels.ss.block_vjp(self.handle_ss[i], self.handle_ss[j], cotangent)
-        return gradient_x

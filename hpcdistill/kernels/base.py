@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.errors import InputError
+from hpcdistill.gpu.device import Device
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,11 @@ class KernelBackend(Protocol):
     name: str
     dtype: np.dtype
 
+    @property
+    def device(self) -> Device | None:
+        """The GPU on which blocks and gradients are left; None: they are NumPy's arrays."""
+        ...
+
     def prepare(self, images: ArrayLike) -> Any:
         """Return a handle with `len()` and `handle[a:b]`, holding what is computed once per image.
 
@@ -72,7 +78,7 @@ class KernelBackend(Protocol):
         """
         ...
 
-    def block(self, h1: Any, h2: Any) -> np.ndarray:
+    def block(self, h1: Any, h2: Any) -> Any:
         """Return the kernel matrix `K[i, j] = K(x1_i, x2_j)`, (len(h1), len(h2)), in `dtype`.
 
         Where both handles hold the same rows of one prepared set, the result is exactly symmetric.
@@ -84,7 +90,7 @@ class KernelBackend(Protocol):
         """
         ...
 
-    def block_vjp(self, h1: Any, h2: Any, cotangent: np.ndarray) -> np.ndarray:
+    def block_vjp(self, h1: Any, h2: Any, cotangent: Any) -> Any:
         """Return `d/dx1 Σ_ij cotangent[i, j] K(x1_i, x2_j)` with x2 held fixed, (len(h1), h, w, c), in `dtype`.
 
         For a kernel of images with themselves, the gradient of `Σ C ∘ K(x, x)` is
@@ -92,7 +98,7 @@ class KernelBackend(Protocol):
 
         Args:
             h1, h2: handles of the images.
-            cotangent: (len(h1), len(h2)), any float dtype.
+            cotangent: (len(h1), len(h2)), any float dtype; NumPy's, or of `device`.
 
         Raises:
             ValueError: the shapes do not fit each other.
@@ -175,9 +181,13 @@ def check_prepared(h1: Handle, h2: Handle, dtype: np.dtype, shapes: list[tuple[i
             raise ValueError("A handle was prepared by another backend, or by one of another type or network.")
 
 
-def check_cotangent(cotangent: ArrayLike, h1: Handle, h2: Handle) -> np.ndarray:
-    """Return the cotangent in the handles' dtype; `ValueError` unless it is (len(h1), len(h2)). Not collective."""
-    array = np.asarray(cotangent, h1.images.dtype)
+def check_cotangent(cotangent: Any, h1: Handle, h2: Handle, xp: Any = np) -> Any:
+    """Return the cotangent as an array of `xp`, in the handles' dtype. Not collective.
+
+    Raises:
+        ValueError: it is not (len(h1), len(h2)).
+    """
+    array = xp.asarray(cotangent, h1.images.dtype)
     if array.shape != (len(h1), len(h2)):
         raise ValueError(f"The cotangent must be {(len(h1), len(h2))}, one entry per pair, not {array.shape}.")
     return array

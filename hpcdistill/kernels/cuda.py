@@ -2,7 +2,8 @@
 
 Mathematics, thresholds and what happens where they break: hpcdistill/kernels/native.py. What differs is who does what:
 a block of warps works on one pair of images, a warp on a row of an offset plane, one lane per column
-(native/cuda/sweep.cuh). Images and norms stay on the device as long as their handle; planes are in shared memory.
+(native/cuda/sweep.cuh). Images and norms stay on the device as long as their handle; planes are in shared memory;
+blocks and gradients are arrays of the device, which may still be at work on them when they are returned.
 
 Every rank uses one GPU: that of its number on the node, modulo the number of GPUs, among those that the launcher shows
 it (CUDA_VISIBLE_DEVICES).
@@ -20,8 +21,9 @@ from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
+from hpcdistill.gpu.cupy_device import find_device
+from hpcdistill.gpu.device import Device, Limits, to_host
 from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_prepared
-from hpcdistill.kernels.cuda_device import Device, Limits, find_device
 from hpcdistill.kernels.cuda_plan import Net, constants, make_nets
 from hpcdistill.native import cuda as sources
 
@@ -44,9 +46,10 @@ class CudaBackend:
     32 columns.
 
     Attributes:
+        device: where it computes.
         source: what was compiled.
         shared_bytes: shared memory of a block.
-        target, bus_id: name of the device, and which of its node's it is.
+        target: name of the device.
     """
 
     name = "cuda"
@@ -61,15 +64,15 @@ class CudaBackend:
         self.dtype = np.dtype(dtype)
         self._image_shape = image_shape
         pair, variance = make_nets(architecture, image_shape)
-        self._device = device or find_device()
-        self.target, self.bus_id, xp = self._device.name, self._device.bus_id, self._device.xp
+        self.device = device or find_device()
+        self.target, xp = self.device.name, self.device.xp
         self.n_norms: int = pair.norms
-        layout = choose_layout(store_size(pair, variance), pair.norms, image_shape, self.dtype, self._device)
+        layout = choose_layout(store_size(pair, variance), pair.norms, image_shape, self.dtype, self.device)
         self.source = full_source(constants(pair, variance, image_shape, self.dtype, layout.flags))
         self.shared_bytes = layout.shared_bytes
-        self._forward_warps, self._n_warps = self._device.warps(self.dtype)
+        self._forward_warps, self._n_warps = self.device.warps(self.dtype)
         self._scratch_size = 0 if layout.store_shared else store_size(pair, variance)
-        self._module = self._device.compile(self.source)
+        self._module = self.device.compile(self.source)
         self._pair = (xp.asarray(pair.lanes), xp.asarray(np.array(pair.phases or [0], np.int32)))
         self._variance = (xp.asarray(variance.lanes), xp.asarray(np.array(variance.phases or [0], np.int32)))
         self._bytes = _temporary_bytes()
@@ -84,7 +87,7 @@ class CudaBackend:
         Raises and promises what `NativeBackend.prepare` does. Not collective.
         """
         array = check_images(images, self._image_shape, self.dtype)
-        xp, n = self._device.xp, len(array)
+        xp, n = self.device.xp, len(array)
         pixels = xp.ascontiguousarray(xp.asarray(array).transpose(0, 3, 1, 2))
         norms = xp.zeros((n, self.n_norms), self.dtype)
         if self.n_norms and n:
@@ -93,25 +96,28 @@ class CudaBackend:
         with np.errstate(over="ignore"):
             squares = xp.square(pixels.reshape(n, self._image_size)).sum(axis=1)
         if not (xp.isfinite(norms).all() and xp.isfinite(squares).all()):
-            check_overflow(array, self._device.to_host(norms))
+            check_overflow(array, to_host(norms))
         return Handle(array, (pixels, norms))
 
-    def block(self, h1: Handle, h2: Handle) -> np.ndarray:
-        """Return `K(x1_i, x2_j)`, (len(h1), len(h2)); see `KernelBackend.block`. Not collective."""
+    def block(self, h1: Handle, h2: Handle) -> Any:
+        """Return `K(x1_i, x2_j)`, (len(h1), len(h2)), on the device; see `KernelBackend.block`. Not collective."""
         self._check(h1, h2)
-        xp, n1, n2 = self._device.xp, len(h1), len(h2)
+        xp, n1, n2 = self.device.xp, len(h1), len(h2)
         result = xp.empty((n1, n2), self.dtype)
         if result.size:
             grid = self._grid(n1 * n2)
             self._run("block_forward", grid, *self._pair, *h1.per_image, n1, *h2.per_image, n2,
                       int(h1.is_same_rows(h2)), result, self._scratch(grid))  # fmt: skip
-        return self._device.to_host(result)
+        return result
 
-    def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
-        """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective."""
+    def block_vjp(self, h1: Handle, h2: Handle, cotangent: Any) -> Any:
+        """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c), on the device; `cotangent` is there or NumPy's.
+
+        See `KernelBackend.block_vjp`. Not collective.
+        """
         self._check(h1, h2)
-        xp, n1, n2 = self._device.xp, len(h1), len(h2)
-        weights = xp.asarray(np.ascontiguousarray(check_cotangent(cotangent, h1, h2)))
+        xp, n1, n2 = self.device.xp, len(h1), len(h2)
+        weights = xp.ascontiguousarray(check_cotangent(cotangent, h1, h2, xp))
         pixel_gradient = xp.zeros((n1, self._image_size), self.dtype)
         if n1 and n2:
             norm_gradient = xp.empty((n1, self.n_norms), self.dtype)
@@ -132,8 +138,7 @@ class CudaBackend:
                 self._run("norms_adjoint", grid, *self._variance, pixels, norms, n1, norm_gradient, pixel_gradient,
                           gradients, scratch)  # fmt: skip
         height, width, channels = self._image_shape
-        planar = self._device.to_host(pixel_gradient).reshape(n1, channels, height, width)
-        return np.ascontiguousarray(planar.transpose(0, 2, 3, 1))
+        return xp.ascontiguousarray(pixel_gradient.reshape(n1, channels, height, width).transpose(0, 2, 3, 1))
 
     def _check(self, h1: Handle, h2: Handle) -> None:
         height, width, channels = self._image_shape
@@ -142,19 +147,19 @@ class CudaBackend:
     def _grid(self, n_tasks: int) -> int:
         """Return the number of blocks: as many as the device can hold at once, and their memory allows."""
         each = self.dtype.itemsize * (self._scratch_size + self._n_warps * (self._image_size + self.n_norms))
-        resident = self._device.resident_blocks(self._module, "block_adjoint", 32 * self._n_warps, self.shared_bytes)
+        resident = self.device.resident_blocks(self._module, "block_adjoint", 32 * self._n_warps, self.shared_bytes)
         return max(1, min(n_tasks, resident, self._bytes // each))
 
     def _scratch(self, grid: int) -> Any:
-        return self._device.xp.empty(max(1, grid * self._scratch_size), self.dtype)
+        return self.device.xp.empty(max(1, grid * self._scratch_size), self.dtype)
 
     def _gradients(self, grid: int) -> Any:
-        return self._device.xp.empty((grid, self._n_warps, self._image_size + self.n_norms), self.dtype)
+        return self.device.xp.empty((grid, self._n_warps, self._image_size + self.n_norms), self.dtype)
 
     def _run(self, name: str, grid: int, *arguments: Any) -> None:
         numbers = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
         warps = self._forward_warps if name == "block_forward" else self._n_warps
-        self._device.launch(self._module, name, grid, 32 * warps, numbers, self.shared_bytes)
+        self.device.launch(self._module, name, grid, 32 * warps, numbers, self.shared_bytes)
 
 
 @dataclass(frozen=True)

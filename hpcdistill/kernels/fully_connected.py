@@ -32,6 +32,7 @@ class FullyConnectedBackend:
     """
 
     name = "fc"
+    device = None
 
     def __init__(self, architecture: Architecture, image_shape: tuple[int, int, int], dtype: np.dtype) -> None:
         if not architecture.is_fully_connected:

@@ -56,6 +56,7 @@ class NativeBackend:
     """
 
     name = "native"
+    device = None
 
     def __init__(self, architecture: Architecture, image_shape: tuple[int, int, int], dtype: np.dtype) -> None:
         if architecture.n_poolings + 2 > _MAX_LEVELS or len(architecture.layers) > _MAX_UNITS:

@@ -43,6 +43,7 @@ class TangentsBackend:
     """
 
     name = "tangents"
+    device = None
 
     def __init__(self, architecture: Architecture, image_shape: tuple[int, int, int], dtype: np.dtype) -> None:
         self.dtype = np.dtype(dtype)

@@ -1,4 +1,6 @@
-"""Every MPI call but start-up and shutdown. Each function is collective over the communicator it is given.
+"""Every MPI call but start-up and shutdown, and sums in the memory of GPUs (`gpu_arrays`).
+
+Each function is collective over the communicator it is given.
 
 Messages of more than 2^31 − 1 elements fail in MPI libraries before MPI 4, so arrays travel in pieces.
 
@@ -33,14 +35,14 @@ def sum_array(comm: MPI.Intracomm, array: np.ndarray) -> np.ndarray:
         comm: communicator; collective.
         array: C-contiguous, same shape and dtype on every rank.
     """
-    for piece in _pieces(array):
+    for piece in pieces(array):
         comm.Allreduce(MPI.IN_PLACE, piece, op=MPI.SUM)
     return array
 
 
 def bcast_array(comm: MPI.Intracomm, array: np.ndarray, root: int = 0) -> np.ndarray:
     """Overwrite `array` (C-contiguous, same shape and dtype everywhere) with the root's, and return it. Collective."""
-    for piece in _pieces(array):
+    for piece in pieces(array):
         comm.Bcast(piece, root=root)
     return array
 
@@ -82,7 +84,7 @@ def gather_tree(
 def send_arrays(comm: MPI.Intracomm, arrays: tuple[np.ndarray, ...], dest: int) -> None:
     """Send C-contiguous arrays to `dest`, which calls `receive_arrays`."""
     for array in arrays:
-        for piece in _pieces(array):
+        for piece in pieces(array):
             comm.Send(piece, dest=dest)
 
 
@@ -90,7 +92,7 @@ def receive_arrays(comm: MPI.Intracomm, like: tuple[np.ndarray, ...], source: in
     """Return arrays of the shapes and dtypes of `like` sent by `send_arrays`."""
     received = tuple(np.empty_like(array) for array in like)
     for array in received:
-        for piece in _pieces(array):
+        for piece in pieces(array):
             comm.Recv(piece, source=source)
     return received
 
@@ -197,14 +199,14 @@ def free_windows() -> None:
 _windows: list[MPI.Win] = []
 
 
-def _pieces(array: np.ndarray) -> Iterator[np.ndarray]:
+def pieces(array: Any, elements: int | None = None) -> Iterator[Any]:
+    """Yield views that make up a C-contiguous array, NumPy's or a GPU's, of at most `elements` (a message's) each."""
+    elements = elements or PIECE_ELEMENTS
     if not array.flags.c_contiguous:
-        raise ValueError(
-            f"arrays must be C-contiguous to be communicated; shape {array.shape}, strides {array.strides}"
-        )
+        raise ValueError(f"arrays must be C-contiguous to be communicated; this one, {array.shape}, is not")
     flat = array.reshape(-1)
-    for start in range(0, flat.size, PIECE_ELEMENTS):
-        yield flat[start : start + PIECE_ELEMENTS]
+    for start in range(0, flat.size, elements):
+        yield flat[start : start + elements]
 
 
 def _portable(error: Exception | None) -> Exception | None:

@@ -23,7 +23,7 @@ from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root, share_array
 from hpcdistill.progress import Reporter
-from hpcdistill.run.gpus import warn_of_shared_gpus
+from hpcdistill.run.gpus import check_gpus
 from hpcdistill.run.preprocessing import load_preprocessing
 
 
@@ -146,7 +146,7 @@ def load_experiment(
             choose_kernels(config.with_architecture(name), dataset.image_shape, reporter.say)
             for name in (config.kernel.architecture, *config.kip.architectures)
         )
-    warn_of_shared_gpus(comm, kernels, reporter)
+    check_gpus(comm, kernels, reporter)
     preprocessing = load_preprocessing(comm, config, dataset, pool, zca_file, reporter)
     return Experiment(comm, config, reporter, dataset, pool, validation, test, preprocessing, kernels, tuple(sampled))
 

@@ -1,4 +1,4 @@
-"""Which ranks use which GPU."""
+"""Which ranks use which GPU, looked at before anything is computed."""
 
 from __future__ import annotations
 
@@ -8,15 +8,36 @@ from collections import Counter
 from mpi4py import MPI
 
 from hpcdistill.distill.assemble import Kernels
-from hpcdistill.mpi.collectives import gather_objects
+from hpcdistill.errors import EnvironmentSetupError
+from hpcdistill.mpi.collectives import agree, gather_objects
+from hpcdistill.mpi.gpu_arrays import GPU_AWARE_VARIABLE, check_gpu_aware, gpu_aware
 from hpcdistill.progress import Reporter
 
 
-def warn_of_shared_gpus(comm: MPI.Intracomm, kernels: Kernels, reporter: Reporter) -> None:
-    """Say so if several ranks use one GPU, which is allowed but slower than one rank. Collective."""
-    bus_id = getattr(kernels.ts, "bus_id", None)
-    if shared := most_ranks_of_a_gpu(gather_objects(comm, (platform.node(), bus_id))):
+def check_gpus(comm: MPI.Intracomm, kernels: Kernels, reporter: Reporter) -> None:
+    """Check that all ranks compute on GPUs, or none, and that MPI sums in them if it is said to. Collective.
+
+    Several ranks may share a GPU, which is slower than one rank; the reporter hears of it.
+
+    Raises:
+        ConfigError, EnvironmentSetupError: on every rank.
+    """
+    device = kernels.ts.device
+    gpus = gather_objects(comm, (platform.node(), device.bus_id if device else None))
+    if shared := most_ranks_of_a_gpu(gpus):
         reporter.say(f"warning: {shared} ranks share one GPU; one rank per GPU is faster (slurm/gpu.toml)")
+    without = sorted({node for node, bus_id in gpus if bus_id is None})
+    if device is not None and not without:
+        with agree(comm):
+            asked = gpu_aware()
+        if asked and comm.Get_size() > 1:
+            reporter.say(f"trying MPI on the memory of GPUs ({GPU_AWARE_VARIABLE}=1): if the job ends here, unset it")
+        check_gpu_aware(comm, device)
+    elif any(bus_id is not None for _, bus_id in gpus):
+        raise EnvironmentSetupError(
+            f"Some ranks compute on a GPU, those on {', '.join(without)} find none. Start ranks where there are GPUs "
+            "only, or use --set kernel.backend=native."
+        )
 
 
 def most_ranks_of_a_gpu(gpus: list[tuple[str, str | None]]) -> int:

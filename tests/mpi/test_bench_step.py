@@ -55,7 +55,7 @@ def check_traffic(traffic, n):
     assert set(traffic) == {"Allreduce", "Bcast", "allreduce", "bcast"}
     assert traffic["Allreduce"] == {"calls": 3, "bytes": 8 * (n * n + (n * CLASSES + 2) + n * PIXELS)}
     assert traffic["Bcast"] == {"calls": 8, "bytes": 8 * 3 * n * (PIXELS + CLASSES) + 2 * 4}
-    assert traffic["allreduce"]["calls"] == 4
+    assert traffic["allreduce"]["calls"] == 6
     assert traffic["bcast"]["calls"] == 1
 
 

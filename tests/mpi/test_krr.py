@@ -6,8 +6,9 @@ from problems import CLASSES, dense_loss, images, kernels, labels, targets
 
 from mpi4py import MPI
 
-from hpcdistill.distill import assemble, krr
+from hpcdistill.distill import assemble, krr, workspace
 from hpcdistill.distill.krr import Support
+from hpcdistill.distill.workspace import HostWorkspace
 from hpcdistill.errors import NotPositiveDefiniteError
 
 REG = 1e-3
@@ -93,8 +94,8 @@ def test_mixed_precision_is_near_float64(comm):
 def test_support_kernel_does_not_depend_on_ranks_at_all(comm):
     backend = kernels().ss
     handle = backend.prepare(images(23, 0))
-    together = assemble.support_kernel(comm, backend, handle)
-    np.testing.assert_array_equal(together, assemble.support_kernel(MPI.COMM_SELF, backend, handle))
+    together, alone = (assemble.support_kernel(c, backend, handle, HostWorkspace()) for c in (comm, MPI.COMM_SELF))
+    np.testing.assert_array_equal(together, alone)
     np.testing.assert_array_equal(together, together.T)
 
 
@@ -113,7 +114,7 @@ def test_duplicate_images_without_ridge_name_the_failing_minor_on_every_rank(com
 def test_communication_does_not_grow_with_targets(comm, monkeypatch):
     def traffic(n_t):
         sizes = []
-        for module in (krr, assemble):
+        for module in (krr, workspace):
             original = module.sum_array
             monkeypatch.setattr(module, "sum_array", lambda c, a, f=original: (sizes.append(a.size), f(c, a))[1])
         gradient(comm, 5, n_t)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "hpcdistill"
-BELOW_RUN = {"errors", "config", "architecture", "jax_runtime", "progress", "mpi", "data", "kernels", "linalg"}
+BELOW_RUN = {"errors", "config", "architecture", "jax_runtime", "progress", "gpu", "mpi", "data", "kernels", "linalg"}
 BELOW_RUN |= {"distill", "io"}
 #: Each layer, and what it may import besides itself. `__main__` sees all.
 MAY_IMPORT = {
@@ -20,12 +20,13 @@ MAY_IMPORT = {
     "jax_runtime": set(),
     "launcher": {"errors"},
     "progress": set(),
-    "mpi": {"errors", "attempt", "launcher"},
+    "gpu": {"errors"},
+    "mpi": {"errors", "attempt", "launcher", "gpu"},
     "data": {"errors"},
     "native": set(),
-    "kernels": {"errors", "architecture", "jax_runtime", "native"},
-    "linalg": {"errors", "mpi", "native"},
-    "distill": {"errors", "config", "architecture", "jax_runtime", "mpi", "kernels", "linalg"},
+    "kernels": {"errors", "architecture", "jax_runtime", "gpu", "native"},
+    "linalg": {"errors", "gpu", "mpi", "native"},
+    "distill": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
     "io": {"errors", "mpi"},
     "run": BELOW_RUN | {"attempt"},
     "bench": BELOW_RUN | {"run"},
@@ -33,8 +34,8 @@ MAY_IMPORT = {
     "cluster": {"errors", "attempt", "config", "schema", "progress", "io"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
-MPI_FREE = ("errors", "attempt", "launcher", "architecture", "schema", "config", "jax_runtime", "progress", "data",
-            "kernels", "cluster")  # fmt: skip
+MPI_FREE = ("errors", "attempt", "launcher", "architecture", "schema", "config", "jax_runtime", "progress", "gpu",
+            "data", "kernels", "cluster")  # fmt: skip
 
 
 def imports_of(path):

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import InputError
+from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels import tangents
 from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.select import choose_backend
@@ -44,6 +45,22 @@ GRID += [(*NETWORKS[-2], DTYPES[1])]
 GRID += [("cuda", *network[1:]) for network in GRID if network[0] == "cuda-on-host"]
 
 
+class OnHost:
+    """A backend whose blocks and gradients are brought to the host's memory."""
+
+    def __init__(self, backend):
+        self.inner = backend
+
+    def __getattr__(self, name):
+        return getattr(self.inner, name)
+
+    def block(self, h1, h2):
+        return to_host(self.inner.block(h1, h2))
+
+    def block_vjp(self, h1, h2, cotangent):
+        return to_host(self.inner.block_vjp(h1, h2, cotangent))
+
+
 class Case:
     """A backend, its architecture and random images for it."""
 
@@ -51,9 +68,10 @@ class Case:
         self.architecture = parse_architecture(text, kind, w_std, b_std)
         self.shape, self.dtype = shape, dtype
         if name == "cuda-on-host":
-            self.backend = CudaBackend(self.architecture, shape, dtype, HostDevice())
+            backend = CudaBackend(self.architecture, shape, dtype, HostDevice())
         else:
-            self.backend = choose_backend(self.architecture, shape, dtype, name)
+            backend = choose_backend(self.architecture, shape, dtype, name)
+        self.backend = OnHost(backend)
         self.x1, self.x2 = self.images(3, 1), self.images(5, 2)
         self.h1, self.h2 = self.backend.prepare(self.x1), self.backend.prepare(self.x2)
         self.cotangent = np.random.default_rng(3).normal(size=(3, 5)).astype(dtype)
@@ -104,8 +122,8 @@ def case(request, monkeypatch):
     monkeypatch.setattr(tangents, "_CACHED_ELEMENTS", 0)
     case = build(*request.param)
     if request.param[0] == "fc":
-        monkeypatch.setattr(case.backend, "_rows", 2)
-        monkeypatch.setattr(case.backend, "_columns", 3)
+        monkeypatch.setattr(case.backend.inner, "_rows", 2)
+        monkeypatch.setattr(case.backend.inner, "_columns", 3)
     return case
 
 

@@ -11,7 +11,8 @@ from host_cuda.host_device import FOLDER, HostDevice
 
 from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import ConfigError, InputError, NotSuitable
-from hpcdistill.kernels import cuda_device
+from hpcdistill.gpu import cupy_device
+from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.cuda import MEMORY_VARIABLE, CudaBackend
 from hpcdistill.kernels.cuda_plan import make_nets
 from hpcdistill.kernels.native import NativeBackend
@@ -34,7 +35,8 @@ def results(kernels, shape=(8, 7, 2)):
     """Norms, a block, a block of one set with itself, and a gradient."""
     h1, h2 = kernels.prepare(images(3, shape)), kernels.prepare(images(5, shape, 1))
     cotangent = np.random.default_rng(2).normal(size=(3, 5))
-    return [h1.per_image[-1], kernels.block(h1, h2), kernels.block(h2, h2), kernels.block_vjp(h1, h2, cotangent)]
+    found = [h1.per_image[-1], kernels.block(h1, h2), kernels.block(h2, h2), kernels.block_vjp(h1, h2, cotangent)]
+    return [to_host(array) for array in found]
 
 
 def error(actual, expected):
@@ -188,4 +190,4 @@ def test_a_rank_knows_its_number_on_the_node(monkeypatch, variables, rank):
             monkeypatch.delenv(name)
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
-    assert cuda_device.local_rank() == rank
+    assert cupy_device.local_rank() == rank

@@ -2,64 +2,28 @@
 
 import ctypes
 import hashlib
-import math
-import mmap
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import numpy as np
+from host_cuda.arrays import DeviceArray, HostArrays, cholesky, solve_triangular
 
 FOLDER = Path(__file__).parent
 KERNELS = ("image_norms", "block_forward", "block_adjoint", "add_slices", "norms_adjoint")
 _BUILT = Path(tempfile.mkdtemp(prefix="cuda-on-host-"))
 
 
-class GuardedArrays:
-    """NumPy's functions that the backend uses; whoever touches memory beside one of these arrays ends with a fault.
-
-    Args:
-        before: whether what cannot be touched is right before the array, or right after it.
-    """
-
-    def __init__(self, before):
-        self._before = before
-        self._mprotect = ctypes.CDLL(None, use_errno=True).mprotect
-
-    def empty(self, shape, dtype):
-        dtype = np.dtype(dtype)
-        shape = (shape,) if isinstance(shape, int) else shape
-        size = math.prod(shape) * dtype.itemsize
-        room = max(1, -(-size // mmap.PAGESIZE)) * mmap.PAGESIZE
-        region = mmap.mmap(-1, room + 2 * mmap.PAGESIZE)
-        address = ctypes.addressof(ctypes.c_char.from_buffer(region))
-        for guard in (address, address + mmap.PAGESIZE + room):
-            assert self._mprotect(ctypes.c_void_p(guard), mmap.PAGESIZE, 0) == 0
-        start = mmap.PAGESIZE if self._before else mmap.PAGESIZE + room - size
-        return np.frombuffer(region, dtype, math.prod(shape), start).reshape(shape)
-
-    def zeros(self, shape, dtype):
-        array = self.empty(shape, dtype)
-        array[...] = 0
-        return array
-
-    def asarray(self, array):
-        copy = self.empty(array.shape, array.dtype)
-        copy[...] = array
-        return copy
-
-    ascontiguousarray = asarray
-    square, isfinite = staticmethod(np.square), staticmethod(np.isfinite)
-
-
 class HostDevice:
-    """What `hpcdistill.kernels.cuda_device.Device` asks for, with fibers in place of threads."""
+    """What `hpcdistill.gpu.device.Device` asks for, with fibers in place of threads."""
 
     name, bus_id = "fibers on a CPU", "host"
+    cholesky, solve_triangular = staticmethod(cholesky), staticmethod(solve_triangular)
 
-    def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0, guard_before=False):
-        self.xp = GuardedArrays(guard_before)
-        self.shared_bytes = shared_bytes
+    def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0, guard_before=False, memory_bytes=2**30):
+        self.xp = HostArrays(guard_before)
+        self.shared_bytes, self.memory_bytes = shared_bytes, memory_bytes
         self._warps, self._blocks, self._seed = warps, blocks, seed
 
     def warps(self, dtype):
@@ -85,15 +49,23 @@ class HostDevice:
         if module.launch(name.encode(), grid, block, self._seed, pointers) != 0:
             raise RuntimeError(f"{name}: threads wait for others that do not come")
 
-    def to_host(self, array):
-        return array
+    def synchronize(self):
+        pass
+
+    def seconds_of(self, call):
+        started = time.perf_counter()
+        call()
+        return time.perf_counter() - started
+
+    def pinned(self, size, dtype):
+        return np.full(size, np.nan, dtype)
 
 
 def _argument(value):
     """Return an argument as the kernel takes it: an address, or a number of 32 bits."""
-    if isinstance(value, np.ndarray):
+    if isinstance(value, DeviceArray):
         assert value.flags.c_contiguous
-        return ctypes.c_void_p(value.ctypes.data)
+        return ctypes.c_void_p(value.__cuda_array_interface__["data"][0])
     assert isinstance(value, np.int32)
     return ctypes.c_int32(value)
 

@@ -1,71 +1,26 @@
-"""The GPU as backend `cuda` sees it: arrays, a compiler, launches. CuPy is imported when a device is asked for."""
+"""The GPU of this rank through CuPy, which is imported when it is asked for."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cache
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
 from hpcdistill.errors import NotSuitable
+from hpcdistill.gpu.device import Device
 
 #: Where launchers say which of its node's ranks this is.
 _LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
-
 
 #: Numbers below the normal ones count as zero: square roots and reciprocals then need no branch for them.
 COMPILER_OPTIONS = ("-std=c++17", "--ftz=true")
 
 
-class Limits(Protocol):
-    """What a block may take.
-
-    Attributes:
-        shared_bytes: shared memory, at most.
-    """
-
-    shared_bytes: int
-
-    def warps(self, dtype: np.dtype) -> tuple[int, int]:
-        """Return the warps of a block that evaluates kernels alone, and of any other, as its registers allow."""
-        ...
-
-
-class Device(Limits, Protocol):
-    """A device that runs native/cuda/engine.cu.
-
-    Attributes:
-        name: of the device, for people.
-        bus_id: which of its node's devices it is, whatever number it has for this process.
-        xp: NumPy, or what has its functions for arrays on the device.
-    """
-
-    name: str
-    bus_id: str
-    xp: Any
-
-    def compile(self, source: str) -> Any:
-        """Return a module of the kernels in `source`."""
-        ...
-
-    def resident_blocks(self, module: Any, name: str, block: int, shared_bytes: int) -> int:
-        """Return how many blocks, of `block` threads, of a kernel the device works on at the same time."""
-        ...
-
-    def launch(
-        self, module: Any, name: str, grid: int, block: int, arguments: tuple[Any, ...], shared_bytes: int
-    ) -> None:
-        """Start `grid` blocks of `block` threads; `arguments` are arrays on the device and NumPy scalars."""
-        ...
-
-    def to_host(self, array: Any) -> np.ndarray:
-        """Return an array as NumPy's, when all that was started has ended."""
-        ...
-
-
 class CupyDevice:
-    """One GPU through CuPy. Not collective.
+    """One GPU through CuPy, see `Device`. Not collective.
 
     Args:
         number: among the GPUs that this process sees.
@@ -80,11 +35,13 @@ class CupyDevice:
         attributes = self._device.attributes
         self.name: str = cupy.cuda.runtime.getDeviceProperties(number)["name"].decode()
         self.bus_id: str = cupy.cuda.runtime.deviceGetPCIBusId(number)
+        self.memory_bytes: int = self._device.mem_info[1]
         self.shared_bytes: int = attributes["MaxSharedMemoryPerBlockOptin"]
         self._multiprocessors: int = attributes["MultiProcessorCount"]
+        self._pinned = np.empty(0, np.uint8)
 
     def warps(self, dtype: np.dtype) -> tuple[int, int]:
-        """See `Device.warps`: 64 and 128 registers a thread."""
+        """See `Limits.warps`: 64 and 128 registers a thread."""
         return (32 if dtype.itemsize == 4 else 16), 16
 
     def compile(self, source: str) -> Any:
@@ -106,9 +63,39 @@ class CupyDevice:
         """Start a kernel on the current stream."""
         self._kernel(module, name, shared_bytes)((grid,), (block,), arguments, shared_mem=shared_bytes)
 
-    def to_host(self, array: Any) -> np.ndarray:
-        """Copy an array to the host, which waits for what was started."""
-        return self.xp.asnumpy(array)
+    def synchronize(self) -> None:
+        """Wait for the current stream."""
+        self.xp.cuda.get_current_stream().synchronize()
+
+    def seconds_of(self, call: Callable[[], object]) -> float:
+        """Time between two events in the stream, before and after `call`."""
+        start, stop = self.xp.cuda.Event(), self.xp.cuda.Event()
+        start.record()
+        call()
+        stop.record()
+        stop.synchronize()
+        return 1e-3 * self.xp.cuda.get_elapsed_time(start, stop)
+
+    def pinned(self, size: int, dtype: np.dtype) -> np.ndarray:
+        """Page-locked memory, enlarged where it has to be."""
+        import cupyx
+
+        if self._pinned.nbytes < size * dtype.itemsize:
+            self._pinned = cupyx.empty_pinned(size * dtype.itemsize, np.uint8)
+        return self._pinned[: size * dtype.itemsize].view(dtype)
+
+    def cholesky(self, matrix: Any) -> Any:
+        """By cuSOLVER's potrf."""
+        import cupyx
+
+        with cupyx.errstate(linalg="raise"):
+            return self.xp.linalg.cholesky(matrix)
+
+    def solve_triangular(self, lower: Any, rhs: Any, *, transposed: bool) -> Any:
+        """By cuBLAS' trsm, which wants columns: those of Lᵀ are where L has its rows, so that nothing is copied."""
+        from cupyx.scipy.linalg import solve_triangular
+
+        return solve_triangular(lower.T, rhs, trans="N" if transposed else "T", lower=False)
 
     @staticmethod
     def _kernel(module: Any, name: str, shared_bytes: int) -> Any:
