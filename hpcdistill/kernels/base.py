@@ -17,14 +17,15 @@ class Handle:
     """Images as a backend wants them, with what it computed once per image. `handle[a:b]` is a range of rows, no copy.
 
     Attributes:
-        images: (n, h, w, c), C-contiguous, in the backend's dtype. Not to be changed while the handle is in use.
+        images: (n, h, w, c), in the backend's dtype: C-contiguous, NumPy's; or any view of them on the backend's
+            device. Not to be changed while the handle is in use.
         per_image: arrays whose first axis is the image; what they hold is the backend's business.
         source: the same object for all ranges of what one call of `prepare` returned.
         start: row of `source` that is row 0 here.
     """
 
-    images: np.ndarray
-    per_image: tuple[np.ndarray, ...] = ()
+    images: Any
+    per_image: tuple[Any, ...] = ()
     source: object = field(default_factory=object, repr=False)
     start: int = 0
 
@@ -122,19 +123,24 @@ def check_images(images: ArrayLike, image_shape: tuple[int, int, int], dtype: np
 
     Not collective.
     """
-    array = np.asarray(images)
-    if array.dtype.kind != "f":
-        raise ValueError(f"Images must be floating point, not {array.dtype}: convert and scale them first.")
-    if array.shape[1:] != tuple(image_shape) or array.ndim != 4:
-        raise ValueError(f"Images must be (n, {', '.join(map(str, image_shape))}), not {array.shape}.")
     with np.errstate(over="ignore"):
-        array = np.require(array, dtype, ["C_CONTIGUOUS", "ALIGNED"])
+        array = np.require(check_form(images, image_shape), dtype, ["C_CONTIGUOUS", "ALIGNED"])
     if array.size and not (np.isfinite(array.min()) and np.isfinite(array.max())):
         bad = next(i for i, image in enumerate(array) if not np.isfinite(image).all())
         raise InputError(
             f"Image {bad} of {len(array)} has pixels that are NaN, infinite or beyond {dtype}: "
             "look for damaged data or, in training, lower the learning rate."
         )
+    return array
+
+
+def check_form(images: ArrayLike, image_shape: tuple[int, int, int]) -> np.ndarray:
+    """Return `images` as an array; `ValueError` unless it is (n, *image_shape) and floating point. Not collective."""
+    array = np.asarray(images)
+    if array.dtype.kind != "f":
+        raise ValueError(f"Images must be floating point, not {array.dtype}: convert and scale them first.")
+    if array.shape[1:] != tuple(image_shape) or array.ndim != 4:
+        raise ValueError(f"Images must be (n, {', '.join(map(str, image_shape))}), not {array.shape}.")
     return array
 
 

@@ -23,7 +23,7 @@ from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
 from hpcdistill.gpu.cupy_device import find_device
 from hpcdistill.gpu.device import Device, Limits, to_host
-from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_prepared
+from hpcdistill.kernels.base import Handle, check_cotangent, check_form, check_images, check_overflow, check_prepared
 from hpcdistill.kernels.cuda_plan import Net, constants, make_nets
 from hpcdistill.native import cuda as sources
 
@@ -86,9 +86,11 @@ class CudaBackend:
 
         Raises and promises what `NativeBackend.prepare` does. Not collective.
         """
-        array = check_images(images, self._image_shape, self.dtype)
+        array = check_form(images, self._image_shape)
+        if array.dtype not in (np.float32, np.float64):
+            array = array.astype(self.dtype)
         xp, n = self.device.xp, len(array)
-        pixels = xp.ascontiguousarray(xp.asarray(array).transpose(0, 3, 1, 2))
+        pixels = xp.ascontiguousarray(xp.asarray(array).transpose(0, 3, 1, 2).astype(self.dtype, copy=False))
         norms = xp.zeros((n, self.n_norms), self.dtype)
         if self.n_norms and n:
             grid = self._grid(n)
@@ -96,8 +98,8 @@ class CudaBackend:
         with np.errstate(over="ignore"):
             squares = xp.square(pixels.reshape(n, self._image_size)).sum(axis=1)
         if not (xp.isfinite(norms).all() and xp.isfinite(squares).all()):
-            check_overflow(array, to_host(norms))
-        return Handle(array, (pixels, norms))
+            check_overflow(check_images(array, self._image_shape, self.dtype), to_host(norms))
+        return Handle(pixels.transpose(0, 2, 3, 1), (pixels, norms))
 
     def block(self, h1: Handle, h2: Handle) -> Any:
         """Return `K(x1_i, x2_j)`, (len(h1), len(h2)), on the device; see `KernelBackend.block`. Not collective."""
