@@ -7,7 +7,8 @@ import platform
 from datetime import datetime
 from pathlib import Path
 
-_PACKAGES = ("hpcdistill", "numpy", "scipy", "jax", "jaxlib", "neural-tangents", "mpi4py")
+_PACKAGES = ("hpcdistill", "numpy", "scipy", "jax", "jaxlib", "neural-tangents", "mpi4py", "cupy-cuda12x",
+             "cupy-cuda13x", "jax-cuda12-plugin", "jax-cuda13-plugin")  # fmt: skip
 
 
 def cpu_model() -> str:

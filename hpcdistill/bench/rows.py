@@ -10,9 +10,6 @@ from typing import Any
 from hpcdistill.bench.cases import Case
 from hpcdistill.bench.report import figure
 
-#: Backend that is neural-tangents.
-PEER = "tangents"
-
 ROW_KEYS = (
     "backend",
     "architecture",
@@ -54,18 +51,18 @@ class Measured:
 
 
 def kernel_rows(
-    case: Case, operation: str, threads: int, ours: list[Measured], peer: Measured | None, date: str
+    case: Case, operation: str, threads: int, ours: list[Measured], peers: list[Measured], date: str
 ) -> list[dict[str, Any]]:
-    """Return a row for each measurement, the peer's own last; keys as in `ROW_KEYS`.
+    """Return a row for each measurement, the peers' own last; keys as in `ROW_KEYS`.
 
-    `ratio_to_neural_tangents` is how many times as many entries per second as the peer's; None without a peer.
+    `ratio_to_neural_tangents` is how many times as many entries per second as the fastest peer; None without one.
     """
     rows = []
-    for measured in [*ours, *([peer] if peer else [])]:
+    fastest = min((peer.seconds_per_entry for peer in peers), default=None)
+    for measured in [*ours, *peers]:
         seconds = measured.seconds_per_entry
         values = (measured.backend, case.architecture, case.shape_text, measured.dtype, operation, threads,
-                  1 / seconds, seconds, peer.seconds_per_entry / seconds if peer else None,
-                  measured.device, date)  # fmt: skip
+                  1 / seconds, seconds, fastest / seconds if fastest else None, measured.device, date)  # fmt: skip
         rows.append(dict(zip(ROW_KEYS, values, strict=True)))
     return rows
 

@@ -10,10 +10,12 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, Any
 
 from hpcdistill.bench.cases import Case, KernelRequest
+from hpcdistill.bench.peer import let_jax_use_the_gpu, peers_of
 
 if TYPE_CHECKING:
     from hpcdistill.bench.rows import Measured
@@ -40,11 +42,13 @@ def measure(request: KernelRequest, threads: int) -> dict[str, Any]:
         ConfigError, EnvironmentSetupError: a backend that cannot serve a case, before anything is measured.
     """
     _restrict(threads)
+    if request.backend == "cuda":
+        let_jax_use_the_gpu()
     import numpy as np
 
     from hpcdistill.architecture import parse_architecture
     from hpcdistill.bench.machine import now
-    from hpcdistill.bench.rows import PEER, kernel_rows
+    from hpcdistill.bench.rows import kernel_rows
     from hpcdistill.kernels.select import choose_backend
 
     def backend(case: Case, dtype: str, name: str) -> KernelBackend:
@@ -54,7 +58,7 @@ def measure(request: KernelRequest, threads: int) -> dict[str, Any]:
         return chosen
 
     ours = {case: [backend(case, dtype, request.backend) for dtype in request.dtypes] for case in request.cases}
-    peers = {case: backend(case, "float64", PEER) for case in request.cases if request.with_peer}
+    peers = {case: peers_of(case) if request.with_peer else [] for case in request.cases}
     _say(threads, f"matrix products of {MATMUL_SIZE}×{MATMUL_SIZE}")
     matmul = {dtype: _matmul_gflops(dtype, request.rounds) for dtype in request.dtypes}
     rows: list[dict[str, Any]] = []
@@ -62,14 +66,14 @@ def measure(request: KernelRequest, threads: int) -> dict[str, Any]:
     for case in request.cases:
         for operation in request.operations:
             _say(threads, f"{case.architecture} {case.shape_text} {operation}")
-            measured, peer = _measure_case(request, case, operation, ours[case], peers.get(case))
-            rows += kernel_rows(case, operation, threads, measured, peer, now())
+            measured, beside = _measure_case(request, case, operation, ours[case], peers[case])
+            rows += kernel_rows(case, operation, threads, measured, beside, now())
             rounds += [
                 {"backend": m.backend, "architecture": case.architecture, "shape": case.shape_text, "dtype": m.dtype,
                  "operation": operation, "threads": threads, "pairs": list(m.pairs), "seconds": m.seconds}
-                for m in [*measured, *([peer] if peer else [])]
+                for m in [*measured, *beside]
             ]  # fmt: skip
-            for m in [*measured, *([peer] if peer else [])]:
+            for m in [*measured, *beside]:
                 pairs = f"{m.pairs[0]}×{m.pairs[1]} pairs in {median(m.seconds):.2f} s"
                 _say(threads, f"  {m.backend} {m.dtype}: {m.seconds_per_entry * 1e3:.4g} ms/entry ({pairs})")
     return {"rows": rows, "rounds": rounds, "matmul_gflops": matmul}
@@ -85,26 +89,28 @@ def _restrict(threads: int) -> None:
 
 
 def _measure_case(
-    request: KernelRequest, case: Case, operation: str, ours: list[KernelBackend], peer: KernelBackend | None
-) -> tuple[list[Measured], Measured | None]:
+    request: KernelRequest, case: Case, operation: str, ours: list[KernelBackend], peers: list[KernelBackend]
+) -> tuple[list[Measured], list[Measured]]:
     """Return what all backends took, round by round in turn. A peer computes in float64 whatever the dtype."""
     from hpcdistill.bench.machine import device_of
     from hpcdistill.bench.rows import Measured
     from hpcdistill.bench.timing import seconds_of, take_turns
 
     with_vjp = operation == "forward+vjp"
-    backends = [*ours, *([peer] if peer else [])]
+    backends = [*ours, *peers]
     shapes = [request.pairs or _fill_round(b, case, with_vjp, request.seconds) for b in ours]
-    shapes += [_fill_peer_round(peer, case, with_vjp, request.seconds)] if peer else []
+    shapes += [_fill_peer_round(peer, case, with_vjp, request.seconds) for peer in peers]
     calls = [block_call(b, case, *shape, with_vjp=with_vjp) for b, shape in zip(backends, shapes, strict=True)]
     for call in calls:
         call()
-    samples = take_turns([lambda call=call: seconds_of(call) for call in calls], request.rounds)  # type: ignore[misc]
+    samples = take_turns(
+        [partial(seconds_of, call, b.device) for b, call in zip(backends, calls, strict=True)], request.rounds
+    )
     measured = [
         Measured(b.name, str(b.dtype), shape, seconds, device_of(b))
         for b, shape, seconds in zip(backends, shapes, samples, strict=True)
     ]
-    return measured[: len(ours)], measured[-1] if peer else None
+    return measured[: len(ours)], measured[len(ours) :]
 
 
 def block_call(
@@ -153,7 +159,7 @@ def _seconds_once_warm(backend: KernelBackend, case: Case, rows: int, columns: i
 
     call = block_call(backend, case, rows, columns, with_vjp=with_vjp)
     call()
-    return seconds_of(call)
+    return seconds_of(call, backend.device)
 
 
 def _matmul_gflops(dtype: str, rounds: int) -> float:

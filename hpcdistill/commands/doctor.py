@@ -138,8 +138,9 @@ def _kernels() -> str:
     for name in ("FC1", "Conv-Vec1"):
         backend = choose_backend(parse_architecture(name), (4, 4, 1), np.dtype("float64"))
         handle = backend.prepare(np.ones((1, 4, 4, 1)))
-        target = f" on {backend.target}" if hasattr(backend, "target") else ""
-        found.append(f"{backend.name}{target} ({name}: {float(backend.block(handle, handle)[0, 0]):.4f})")
+        target = getattr(backend, "target", None)
+        where = f" on {target}" if target else ""
+        found.append(f"{backend.name}{where} ({name}: {float(backend.block(handle, handle)[0, 0]):.4f})")
     return ", ".join(found)
 
 

@@ -1,4 +1,4 @@
-"""Backend `tangents`: kernels of any architecture by neural-tangents (Novak et al. arXiv:1912.02803), on the CPU."""
+"""Backend `tangents`: kernels of any architecture by neural-tangents (Novak et al. arXiv:1912.02803) on JAX's device."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from hpcdistill.kernels.jax_cache import enable_compilation_cache
 from hpcdistill.kernels.tangents_import import import_stax
 from hpcdistill.kernels.tiling import mirror_upper, tiles
 
-#: Bound on the temporary memory of one tile, wherever one pair of images needs less than that.
-TEMPORARY_BYTES = 384 * 2**20
+#: Bounds on the temporary memory of one tile, wherever one pair of images needs less than that.
+TEMPORARY_BYTES, TEMPORARY_BYTES_ON_GPU = 384 * 2**20, 8 * 2**30
 
 # neural-tangents carries float64 covariances of (h·w)² pixel pairs for every pair of images; XLA keeps about this many
 # of them at once (measured: ConvNet, 32×32×3, tiles of 1×2 and 2×2).
@@ -51,6 +51,7 @@ class TangentsBackend:
         stax = import_stax()
         enable_compilation_cache()
         self._forward, self._vjp = _compiled(stax_kernel(stax, architecture), architecture.kind, self.dtype)
+        self.target = _jax_device()
 
     def prepare(self, images: ArrayLike) -> Handle:
         """Return a handle of `images`, (n, h, w, c); see `KernelBackend.prepare`. Not collective."""
@@ -85,6 +86,8 @@ class TangentsBackend:
     def _pairs_per_tile(self, arrays: int) -> int:
         """Return how many pairs of images a tile should have, where XLA keeps `arrays` covariances of each at once."""
         elements = (self._image_shape[0] * self._image_shape[1]) ** 2
+        if self.target is not None:  # a GPU has no use for small tiles
+            return max(1, TEMPORARY_BYTES_ON_GPU // (8 * elements * arrays))
         affordable = TEMPORARY_BYTES // (8 * elements * arrays)
         return max(1, min(affordable, max(_LEAST_PAIRS, _CACHED_ELEMENTS // elements)))
 
@@ -150,6 +153,13 @@ def _compiled(kernel_fn: Any, kind: str, dtype: np.dtype) -> tuple[Any, Any]:
         return pull_back(cotangent)[0]
 
     return jax.jit(forward), jax.jit(vjp)
+
+
+def _jax_device() -> str | None:
+    """Return the name of JAX's GPU; None where JAX computes on the CPU."""
+    import jax
+
+    return None if jax.default_backend() == "cpu" else jax.devices()[0].device_kind
 
 
 def _padded(images: np.ndarray, length: int) -> np.ndarray:

@@ -20,7 +20,7 @@ KEYS = {"backend", "architecture", "shape", "dtype", "operation", "threads", "en
 def rows(threads, scale=1.0, peer=True):
     ours = [Measured("native", "float32", (10, 20), [9.0, 2.0 * scale, 1.0], "d"),
             Measured("native", "float64", (10, 20), [4.0 * scale] * 3, "d")]  # fmt: skip
-    beside = Measured("tangents", "float64", (2, 2), [0.1, 8.0, 4.0], "d") if peer else None
+    beside = [Measured("tangents", "float64", (2, 2), [0.1, 8.0, 4.0], "d")] if peer else []
     return kernel_rows(CASE, "forward", threads, ours, beside, "2030-01-02")
 
 
@@ -31,6 +31,16 @@ def test_rows_hold_medians_per_entry_and_their_ratio_to_the_peer():
     assert (double["dtype"], double["threads"], double["shape"]) == ("float64", 2, "32x32x3")
     assert (single["ratio_to_neural_tangents"], double["ratio_to_neural_tangents"]) == (100.0, 50.0)
     assert (peer["backend"], peer["seconds_per_entry"], peer["ratio_to_neural_tangents"]) == ("tangents", 1.0, 1.0)
+
+
+def test_the_ratio_is_to_the_fastest_peer():
+    peers = [
+        Measured("tangents", dtype, (2, 2), [seconds], "d") for dtype, seconds in (("float64", 8.0), ("float32", 4.0))
+    ]
+    found = kernel_rows(CASE, "forward", 1, [Measured("cuda", "float32", (1, 2), [1.0], "d")], peers, "2030-01-02")
+    assert [(r["backend"], r["dtype"], r["ratio_to_neural_tangents"]) for r in found] == [
+        ("cuda", "float32", 2.0), ("tangents", "float64", 0.5), ("tangents", "float32", 1.0)
+    ]  # fmt: skip
 
 
 def test_without_a_peer_there_is_no_ratio():

@@ -20,7 +20,7 @@ CASE = Case("conv relu pool flatten dense", (4, 4, 1))
 class Recorder:
     """A backend that notes what is asked of it."""
 
-    name, dtype = "recorder", np.dtype("float32")
+    name, dtype, device = "recorder", np.dtype("float32"), None
 
     def __init__(self, *_):
         self.calls = []
