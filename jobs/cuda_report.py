@@ -2,6 +2,7 @@
 
     pip install nvidia-cuda-nvrtc
     python jobs/cuda_report.py [--architecture ConvNet@32x32x3 …] [--dtype float32 float64] [--device sm_80 sm_90]
+                               [--cuda 12]
 
 Occupancy is what registers, shared memory and threads of a multiprocessor allow; 64 warps are all it can hold. Spilled
 bytes are those that ptxas reports as stored.
@@ -47,15 +48,19 @@ class Model:
 MODELS = {"sm_80": Model(163 * 1024, 164 * 1024), "sm_90": Model(227 * 1024, 228 * 1024)}
 
 
-def nvrtc():
-    """Return the library of PyPI's nvidia-cuda-nvrtc, or the system's."""
+def nvrtc(version):
+    """Return the library of PyPI's nvidia-cuda-nvrtc, of a major version of CUDA if given, or else the system's."""
     spec = importlib.util.find_spec("nvidia")
     folders = [Path(p) for p in (spec.submodule_search_locations or [])] if spec else []
-    found = sorted(path for folder in folders for path in folder.glob("*/lib/libnvrtc.so.*"))
+    found = sorted((path for folder in folders for path in folder.glob(f"*/lib/libnvrtc.so.{version or '*'}")),
+                   key=lambda path: int(path.suffix[1:]))  # fmt: skip
+    suffix = f".{version}" if version else ""
     try:
-        return ctypes.CDLL(str(found[0]) if found else "libnvrtc.so")
+        return ctypes.CDLL(str(found[-1]) if found else f"libnvrtc.so{suffix}")
     except OSError:
-        raise ConfigError("NVRTC was not found: pip install nvidia-cuda-nvrtc") from None
+        raise ConfigError(
+            "NVRTC was not found: pip install nvidia-cuda-nvrtc (CUDA 12: nvidia-cuda-nvrtc-cu12)"
+        ) from None
 
 
 def compile_log(library, source, device):
@@ -104,9 +109,12 @@ def main():
     )
     parser.add_argument("--dtype", nargs="+", choices=("float32", "float64"), default=["float32", "float64"])
     parser.add_argument("--device", nargs="+", choices=tuple(MODELS), default=list(MODELS))
+    parser.add_argument(
+        "--cuda", metavar="N", type=int, help="major version of CUDA (default: the newest that is there)"
+    )
     args = parser.parse_args()
     try:
-        library, cases = nvrtc(), [parse_case(text) for text in args.architecture]
+        library, cases = nvrtc(args.cuda), [parse_case(text) for text in args.architecture]
     except ConfigError as error:
         sys.exit(f"cuda_report: {error}")
     print_table(HEADINGS, [tuple(map(str, row)) for case in cases for dtype in args.dtype for device in args.device

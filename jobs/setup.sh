@@ -141,6 +141,8 @@ pip install --no-deps "neural-tangents==0.6.5"   # its metadata asks for TensorF
 if [ "$want_tests" = yes ]; then
   say "installing test tools"
   pip install --group test --group lint
+  # Apart, so that nothing else here finds CuPy where there is no GPU: tests/unit/gpu looks at it.
+  pip install --upgrade --no-deps --target .venv/cupy "cupy-cuda13x>=14,<15" "cuda-pathfinder>=1.3.4,<2"
 fi
 echo "$fingerprint tests=$want_tests" > "$stamp"
 say "ready: . jobs/environment.sh"

@@ -80,8 +80,10 @@ def parse_pairs(text: str) -> tuple[int, int]:
     return rows, columns
 
 
-def check_threads(counts: list[int]) -> tuple[int, ...]:
-    """Return numbers of threads without repetition; all cores this process may use, and 1, where none are given.
+def check_threads(counts: list[int], backend: str) -> tuple[int, ...]:
+    """Return numbers of threads without repetition.
+
+    Where none are given: all cores that this process may use, and 1 unless it is a GPU that computes.
 
     Raises:
         ConfigError: more threads than cores → the largest number in the message.
@@ -89,7 +91,7 @@ def check_threads(counts: list[int]) -> tuple[int, ...]:
     cores = len(os.sched_getaffinity(0))
     if counts and max(counts) > cores:
         raise ConfigError(f"--threads {max(counts)}: this process may use {cores} core(s). Give at most {cores}.")
-    return tuple(dict.fromkeys(counts or (cores, 1)))
+    return tuple(dict.fromkeys(counts or ((cores,) if backend == "cuda" else (cores, 1))))
 
 
 def _sizes(text: str, count: int, message: str) -> list[int]:

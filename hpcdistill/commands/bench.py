@@ -31,8 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def _add_kernel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "Time kernel blocks of a backend and of neural-tangents, round by round in turn, in a process of its own for "
-        "each number of threads. forward+vjp is what a KIP step does: the block, then its gradient. Run it without "
-        "mpirun on an idle machine."
+        "each number of threads. forward+vjp is what a KIP step does: the block, then its gradient. --backend cuda is "
+        "timed by the GPU's clock, and neural-tangents runs on the same GPU if JAX can use it (pip install "
+        "'jax[cuda13]'). Run it without mpirun on an idle machine."
     )
     parser.add_argument("--backend", default="native", help="kernel backend to measure (default: native)")
     parser.add_argument("--architecture", metavar="NAME@HxWxC", nargs="+", default=list(DEFAULT_CASES),
@@ -40,7 +41,7 @@ def _add_kernel_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--dtype", nargs="+", choices=DTYPES, default=list(DTYPES), help="default: both")
     parser.add_argument("--operation", nargs="+", choices=OPERATIONS, default=list(OPERATIONS), help="default: both")
     parser.add_argument("--threads", metavar="N", nargs="+", type=positive, default=[],
-                        help="numbers of threads (default: one per core, and 1)")  # fmt: skip
+                        help="numbers of threads (default: one per core, and 1; on a GPU the first alone)")  # fmt: skip
     parser.add_argument("--rounds", metavar="N", type=positive, default=3, help="default: 3")
     parser.add_argument("--seconds", metavar="S", type=positive_number, default=1.0,
                         help="length of a round, about (default: 1)")  # fmt: skip
@@ -96,7 +97,7 @@ def _kernels(args: argparse.Namespace) -> int:
         pairs=parse_pairs(args.pairs) if args.pairs else None,
         with_peer=not args.no_peer,
     )
-    bench_kernels(request, check_threads(args.threads), args.json)
+    bench_kernels(request, check_threads(args.threads, args.backend), args.json)
     return 0
 
 

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from mpi4py import MPI
 
+    from hpcdistill.gpu.device import Device
+
 HELP = "check MPI, parallel HDF5, ScaLAPACK, kernel backends and threads"
 
 
@@ -30,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
             "HDF5": lambda: _hdf5(comm),
             "ScaLAPACK": lambda: _scalapack(comm),
             "JAX": _jax,
-            "GPU": _gpu,
+            "GPU": lambda: _gpu(comm),
             "kernels": _kernels,
             "Slurm": lambda: _slurm(comm),
         }
@@ -116,16 +118,35 @@ def _jax() -> str:
     return f"jax {jax.__version__} on {jax.default_backend()}"
 
 
-def _gpu() -> str:
+def _gpu(comm: MPI.Intracomm) -> str:
     """No run needs a GPU, so its absence is no failure."""
     from hpcdistill.errors import NotSuitable
     from hpcdistill.gpu.cupy_device import find_device
+    from hpcdistill.mpi.collectives import agree_any
 
+    device, reason = None, "not on every rank"
     try:
         device = find_device()
-    except NotSuitable as reason:
-        return f"none for backend cuda: {reason}"
-    return f"{device.name} ({device.bus_id})"
+    except NotSuitable as absent:
+        reason = str(absent)
+    everywhere = not agree_any(comm, device is None)
+    return _describe_gpu(comm, device) if device and everywhere else f"none for backend cuda: {reason}"
+
+
+def _describe_gpu(comm: MPI.Intracomm, device: Device) -> str:
+    import numpy as np
+
+    from hpcdistill.linalg.gpu import GpuCholesky
+    from hpcdistill.mpi.gpu_arrays import GPU_AWARE_VARIABLE, check_gpu_aware, gpu_aware
+
+    matrix, ones = np.eye(5) * 4 + 1, np.ones((5, 1))
+    error = float(np.abs(matrix @ GpuCholesky(device, device.xp.asarray(matrix)).solve(ones) - 1).max())
+    if error > 1e-12:
+        raise RuntimeError(f"a 5×5 solve on {device.name} has residual {error:.1e}")
+    check_gpu_aware(comm, device)
+    sums = "in its memory" if gpu_aware() else f"through the host ({GPU_AWARE_VARIABLE}=1 if MPI reads its memory)"
+    gib = device.memory_bytes / 2**30
+    return f"{device.name} ({device.bus_id}, {gib:.0f} GiB), 5×5 Cholesky with residual {error:.0e}, sums {sums}"
 
 
 def _kernels() -> str:

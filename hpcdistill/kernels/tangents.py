@@ -1,4 +1,7 @@
-"""Backend `tangents`: kernels of any architecture by neural-tangents (Novak et al. arXiv:1912.02803) on JAX's device."""
+"""Backend `tangents`: kernels of any architecture by neural-tangents (arXiv:1912.02803), on the CPU.
+
+`bench kernels --backend cuda` runs it on the GPU, where JAX has one.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,8 @@ def test_wrong_pairs_are_refused(text):
 
 
 def test_threads_are_those_of_the_cores_unless_given():
-    assert check_threads([]) == tuple(dict.fromkeys((CORES, 1)))
-    assert check_threads([1, 1]) == (1,)
+    assert check_threads([], "native") == tuple(dict.fromkeys((CORES, 1)))
+    assert check_threads([], "cuda") == (CORES,)
+    assert check_threads([1, 1], "native") == (1,)
     with pytest.raises(ConfigError, match=f"Give at most {CORES}"):
-        check_threads([1, CORES + 1])
+        check_threads([1, CORES + 1], "native")
