@@ -49,6 +49,21 @@ class EnvironmentSetupError(InputError):
     """Something this machine lacks (a library, a launcher, a permission)."""
 
 
+class MemoryShortageError(EnvironmentSetupError):
+    """An array does not fit the memory of a node, or of its GPU. `cause` is what NumPy or CuPy says."""
+
+    def __init__(self, cause: str, node: str) -> None:
+        self.cause, self.node = cause, node
+        super().__init__(
+            f"out of memory on {node}: {cause.rstrip('.')}. Use fewer ranks per node or GPU, nodes with more memory, "
+            "or a smaller support; on a GPU, also a smaller HPCDISTILL_CUDA_GIB."
+        )
+
+    def __reduce__(self) -> tuple:
+        """Pickle by the arguments, so that the error can travel between ranks."""
+        return type(self), (self.cause, self.node)
+
+
 class NumericalError(HpcDistillError):
     """The computation left the range where its result means anything."""
 

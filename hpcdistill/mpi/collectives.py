@@ -10,6 +10,7 @@ Errors: a rank that fails alone must not leave the others waiting. `agree` makes
 from __future__ import annotations
 
 import math
+import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,7 +21,7 @@ import numpy as np
 from mpi4py import MPI
 from mpi4py.util import pkl5
 
-from hpcdistill.errors import HpcDistillError
+from hpcdistill.errors import HpcDistillError, MemoryShortageError
 
 T = TypeVar("T")
 
@@ -211,6 +212,8 @@ def pieces(array: Any, elements: int | None = None) -> Iterator[Any]:
 
 def _portable(error: Exception | None) -> Exception | None:
     """Return an error that can be pickled: ours and plain ones as they are, others by their text."""
+    if isinstance(error, MemoryError):
+        return MemoryShortageError(str(error), platform.node())
     if error is None or isinstance(error, HpcDistillError) or type(error) in (ValueError, TypeError):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

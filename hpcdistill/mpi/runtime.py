@@ -7,6 +7,7 @@ all ranks, quickly, with one readable message, and that the exit code is the err
 from __future__ import annotations
 
 import os
+import platform
 import sys
 import traceback
 from collections.abc import Callable
@@ -15,7 +16,7 @@ from typing import NoReturn
 from mpi4py import MPI
 
 from hpcdistill.attempt import report_ended, report_running
-from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError
+from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError, MemoryShortageError
 from hpcdistill.launcher import check_size, is_first_rank
 from hpcdistill.mpi import collectives
 
@@ -46,6 +47,10 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
         at_once = isinstance(error, InterruptedWriteError)
         _end_failed(failures, f"{error.label}{error}", error.exit_code, at_once=at_once)
         return error.exit_code
+    except MemoryError as error:
+        shortage = MemoryShortageError(str(error), platform.node())
+        _end_failed(failures, f"{shortage.label}{shortage}", shortage.exit_code)
+        return shortage.exit_code
     except (Exception, KeyboardInterrupt) as error:
         where = f" on rank {comm.Get_rank()}" if comm.Get_size() > 1 else ""
         interrupted = isinstance(error, KeyboardInterrupt)

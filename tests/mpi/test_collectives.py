@@ -1,7 +1,9 @@
+import platform
+
 import numpy as np
 import pytest
 
-from hpcdistill.errors import DataError, NotPositiveDefiniteError
+from hpcdistill.errors import DataError, MemoryShortageError, NotPositiveDefiniteError
 from hpcdistill.mpi import collectives as c
 
 
@@ -65,6 +67,12 @@ def test_agree_carries_errors_with_arguments_and_foreign_ones(comm):
     assert (info.value.minor, info.value.size) == (3, 7)
     with pytest.raises(RuntimeError, match="KeyError"), c.agree(comm):
         raise KeyError("x")
+
+
+def test_agree_names_the_node_that_has_too_little_memory(comm):
+    words = f"out of memory on {platform.node()}: Unable.*fewer ranks per node"
+    with pytest.raises(MemoryShortageError, match=words), c.agree(comm):
+        np.empty(2**50 if comm.Get_rank() == comm.Get_size() - 1 else 1)
 
 
 def test_agree_passes_when_all_is_well(comm):

@@ -66,6 +66,7 @@ REFUSED = {
     "step's small images": (["step", "--shape", "4x4x3"], ["'ConvNet'", "3 poolings"], 2),
     "step's backend": (["step", "--backend", "natve"], ["'natve'", "Valid: auto, fc"], 2),
     "step's images": (["step", "--images", "0"], ["--images", "at least 1"], 2),
+    "more than memory": (["step", "--images", "100000000000000"], ["out of memory on", "fewer ranks per node"], 2),
     "step's file": (["step", "--json", "nowhere/x.json"], ["nowhere/x.json", "--json"], 2),
 }
 
