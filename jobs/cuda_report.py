@@ -23,7 +23,8 @@ from hpcdistill.bench.cases import parse_case
 from hpcdistill.bench.report import print_table
 from hpcdistill.errors import ConfigError
 from hpcdistill.gpu.cupy_device import COMPILER_OPTIONS, CupyDevice
-from hpcdistill.kernels.cuda import choose_layout, full_source, store_size
+from hpcdistill.kernels.cuda import full_source
+from hpcdistill.kernels.cuda_layout import choose_layout
 from hpcdistill.kernels.cuda_plan import constants, make_nets
 
 HEADINGS = ("architecture", "dtype", "device", "kernel", "registers", "spilled bytes", "shared KiB", "warps", "blocks",
@@ -35,12 +36,12 @@ _REGISTERS, _MAX_WARPS, _REGISTERS_PER_UNIT = 65536, 64, 256
 class Model:
     """What the engine asks of a device, and no device.
 
-    Attributes:
-        shared_bytes: of a block, at most; shared_total: of a multiprocessor.
+    See `hpcdistill.gpu.device.Limits`.
     """
 
     shared_bytes: int
-    shared_total: int
+    shared_bytes_in_all: int
+    shared_bytes_reserved: int = 1024
     warps = CupyDevice.warps
 
 
@@ -83,13 +84,13 @@ def report(library, case, dtype, device):
     """Return a row per kernel."""
     model, dtype = MODELS[device], np.dtype(dtype)
     pair, variance = make_nets(parse_architecture(case.architecture), case.shape)
-    layout = choose_layout(store_size(pair, variance), pair.norms, case.shape, dtype, model)
+    layout = choose_layout(pair, variance, case.shape, dtype, model)
     log = compile_log(library, full_source(constants(pair, variance, case.shape, dtype, layout.flags)), device)
     pattern = r"Compiling entry function '(\w+)'.*?(\d+) bytes spill stores.*?Used (\d+) registers"
     rows = []
     for kernel, spilled, registers in re.findall(pattern, log, re.DOTALL):
-        warps = 8 if kernel == "add_slices" else model.warps(dtype)[kernel != "block_forward"]
-        shared = 0 if kernel == "add_slices" else layout.shared_bytes
+        block = layout.forward if kernel == "block_forward" else layout.others
+        warps, shared = block.warps, block.shared_bytes
         blocks = resident_blocks(model, warps, int(registers), shared)
         rows.append((f"{case.architecture}@{case.shape_text}", dtype.name, device, kernel, int(registers), int(spilled),
                      f"{shared / 1024:.0f}", warps, blocks, f"{blocks * warps / _MAX_WARPS:.0%}"))  # fmt: skip
@@ -99,7 +100,8 @@ def report(library, case, dtype, device):
 def resident_blocks(model, warps, registers, shared_bytes):
     """Return how many blocks fit a multiprocessor."""
     per_warp = -(-32 * registers // _REGISTERS_PER_UNIT) * _REGISTERS_PER_UNIT
-    return min(_MAX_WARPS // warps, _REGISTERS // per_warp // warps, model.shared_total // (shared_bytes + 1024))
+    shared = model.shared_bytes_in_all // (shared_bytes + model.shared_bytes_reserved)
+    return min(_MAX_WARPS // warps, _REGISTERS // per_warp // warps, shared)
 
 
 def main():

@@ -37,6 +37,8 @@ class CupyDevice:
         self.bus_id: str = cupy.cuda.runtime.deviceGetPCIBusId(number)
         self.memory_bytes: int = self._device.mem_info[1]
         self.shared_bytes: int = attributes["MaxSharedMemoryPerBlockOptin"]
+        self.shared_bytes_in_all: int = attributes["MaxSharedMemoryPerMultiprocessor"]
+        self.shared_bytes_reserved: int = attributes["ReservedSharedMemoryPerBlock"]
         self._multiprocessors: int = attributes["MultiProcessorCount"]
         self._pinned = np.empty(0, np.uint8)
 

@@ -9,16 +9,19 @@ import numpy as np
 
 
 class Limits(Protocol):
-    """What a block of threads may take.
+    """What blocks of threads may take.
 
     Attributes:
-        shared_bytes: shared memory, at most.
+        shared_bytes: shared memory of a block, at most.
+        shared_bytes_in_all, shared_bytes_reserved: of all blocks of a multiprocessor, and what each takes beside that.
     """
 
     shared_bytes: int
+    shared_bytes_in_all: int
+    shared_bytes_reserved: int
 
     def warps(self, dtype: np.dtype) -> tuple[int, int]:
-        """Return the warps of a block that evaluates kernels alone, and of any other, as its registers allow."""
+        """Return the warps on a multiprocessor that evaluate kernels alone, and any others, as its registers allow."""
         ...
 
 

@@ -12,7 +12,6 @@ it (CUDA_VISIBLE_DEVICES).
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +19,21 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
-from hpcdistill.errors import ConfigError, NotSuitable
+from hpcdistill.errors import ConfigError
 from hpcdistill.gpu.cupy_device import find_device
-from hpcdistill.gpu.device import Device, Limits, to_host
+from hpcdistill.gpu.device import Device, to_host
 from hpcdistill.kernels.base import Handle, check_cotangent, check_form, check_images, check_overflow, check_prepared
-from hpcdistill.kernels.cuda_plan import Net, constants, make_nets
+from hpcdistill.kernels.cuda_layout import BlockShape, choose_layout
+from hpcdistill.kernels.cuda_plan import constants, make_nets
 from hpcdistill.native import cuda as sources
 
 #: Bound on temporary device memory, GiB; images and results come on top.
 MEMORY_VARIABLE = "HPCDISTILL_CUDA_GIB"
 _DEFAULT_GIB = 2.0
 
-#: Second images whose gradients a block adds up before they are written out: not a function of the device, so that
-#: sums are not.
-_SLICE = 32
+#: Second images whose gradients a block adds up before they are written out: few, so that there are tasks for all
+#: blocks to the end, and not a function of the device, so that sums are not.
+_SLICE = 8
 
 #: What engine.cu is made of, in order.
 _SOURCES = ("angle.cuh", "sweep.cuh", "levels.cuh", "engine.cu")
@@ -48,7 +48,7 @@ class CudaBackend:
     Attributes:
         device: where it computes.
         source: what was compiled.
-        shared_bytes: shared memory of a block.
+        layout: of its blocks.
         target: name of the device.
     """
 
@@ -67,11 +67,8 @@ class CudaBackend:
         self.device = device or find_device()
         self.target, xp = self.device.name, self.device.xp
         self.n_norms: int = pair.norms
-        layout = choose_layout(store_size(pair, variance), pair.norms, image_shape, self.dtype, self.device)
-        self.source = full_source(constants(pair, variance, image_shape, self.dtype, layout.flags))
-        self.shared_bytes = layout.shared_bytes
-        self._forward_warps, self._n_warps = self.device.warps(self.dtype)
-        self._scratch_size = 0 if layout.store_shared else store_size(pair, variance)
+        self.layout = choose_layout(pair, variance, image_shape, self.dtype, self.device)
+        self.source = full_source(constants(pair, variance, image_shape, self.dtype, self.layout.flags))
         self._module = self.device.compile(self.source)
         self._pair = (xp.asarray(pair.lanes), xp.asarray(np.array(pair.phases or [0], np.int32)))
         self._variance = (xp.asarray(variance.lanes), xp.asarray(np.array(variance.phases or [0], np.int32)))
@@ -90,10 +87,11 @@ class CudaBackend:
         if array.dtype not in (np.float32, np.float64):
             array = array.astype(self.dtype)
         xp, n = self.device.xp, len(array)
-        pixels = xp.ascontiguousarray(xp.asarray(array).transpose(0, 3, 1, 2).astype(self.dtype, copy=False))
-        norms = xp.zeros((n, self.n_norms), self.dtype)
+        height, width, channels = self._image_shape
+        pixels, norms = self._with_room((n, channels, height, width)), self._with_room((n, self.n_norms))
+        pixels[:] = xp.asarray(array).transpose(0, 3, 1, 2)
         if self.n_norms and n:
-            grid = self._grid(n)
+            grid = self._grid("image_norms", n)
             self._run("image_norms", grid, *self._variance, pixels, n, norms, self._scratch(grid))
         with np.errstate(over="ignore"):
             squares = xp.square(pixels.reshape(n, self._image_size)).sum(axis=1)
@@ -107,7 +105,7 @@ class CudaBackend:
         xp, n1, n2 = self.device.xp, len(h1), len(h2)
         result = xp.empty((n1, n2), self.dtype)
         if result.size:
-            grid = self._grid(n1 * n2)
+            grid = self._grid("block_forward", n1 * n2)
             self._run("block_forward", grid, *self._pair, *h1.per_image, n1, *h2.per_image, n2,
                       int(h1.is_same_rows(h2)), result, self._scratch(grid))  # fmt: skip
         return result
@@ -126,7 +124,7 @@ class CudaBackend:
             slices = -(-n2 // _SLICE)
             row_bytes = slices * (self._image_size + self.n_norms) * self.dtype.itemsize
             at_once = min(n1, max(1, self._bytes // row_bytes))
-            grid = self._grid(at_once * slices)
+            grid = self._grid("block_adjoint", at_once * slices)
             partial = xp.empty((at_once * slices, self._image_size + self.n_norms), self.dtype)
             gradients, scratch = self._gradients(grid), self._scratch(grid)
             for first in range(0, n1, at_once):
@@ -146,66 +144,32 @@ class CudaBackend:
         height, width, channels = self._image_shape
         check_prepared(h1, h2, self.dtype, [(channels, height, width), (self.n_norms,)])
 
-    def _grid(self, n_tasks: int) -> int:
+    def _with_room(self, shape: tuple[int, ...]) -> Any:
+        """Return an array on the device around which `layout.room` elements may be read."""
+        size, room = int(np.prod(shape)), self.layout.room
+        return self.device.xp.empty(size + 2 * room, self.dtype)[room : room + size].reshape(shape)
+
+    def _block(self, kernel: str) -> BlockShape:
+        return self.layout.forward if kernel == "block_forward" else self.layout.others
+
+    def _grid(self, kernel: str, n_tasks: int) -> int:
         """Return the number of blocks: as many as the device can hold at once, and their memory allows."""
-        each = self.dtype.itemsize * (self._scratch_size + self._n_warps * (self._image_size + self.n_norms))
-        resident = self.device.resident_blocks(self._module, "block_adjoint", 32 * self._n_warps, self.shared_bytes)
+        block = self._block(kernel)
+        gradients = 0 if kernel == "block_forward" else block.warps * (self._image_size + self.n_norms)
+        each = max(1, self.dtype.itemsize * (self.layout.scratch_size + gradients))
+        resident = self.device.resident_blocks(self._module, kernel, 32 * block.warps, block.shared_bytes)
         return max(1, min(n_tasks, resident, self._bytes // each))
 
     def _scratch(self, grid: int) -> Any:
-        return self.device.xp.empty(max(1, grid * self._scratch_size), self.dtype)
+        return self.device.xp.empty(max(1, grid * self.layout.scratch_size), self.dtype)
 
     def _gradients(self, grid: int) -> Any:
-        return self.device.xp.empty((grid, self._n_warps, self._image_size + self.n_norms), self.dtype)
+        return self.device.xp.empty((grid, self.layout.others.warps, self._image_size + self.n_norms), self.dtype)
 
-    def _run(self, name: str, grid: int, *arguments: Any) -> None:
+    def _run(self, kernel: str, grid: int, *arguments: Any) -> None:
         numbers = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
-        warps = self._forward_warps if name == "block_forward" else self._n_warps
-        self.device.launch(self._module, name, grid, 32 * warps, numbers, self.shared_bytes)
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Where a block keeps what it works on.
-
-    Attributes:
-        store_shared, images_shared: whether the pooled planes, and both images with their norms, are in shared memory.
-        shared_bytes: of a block.
-        flags: the same as constants of engine.cu.
-    """
-
-    store_shared: bool
-    images_shared: bool
-    shared_bytes: int
-    flags: dict[str, Any]
-
-
-def store_size(pair: Net, variance: Net) -> int:
-    """Return how many elements the planes that enter levels have."""
-    return max(pair.store_size, variance.store_size)
-
-
-def choose_layout(store: int, norms: int, image_shape: tuple[int, int, int], dtype: np.dtype, device: Limits) -> Layout:
-    """Return where the planes that enter levels, and the images, fit; the planes come first, as they are used most.
-
-    Args:
-        store: elements of all planes.
-        norms: norms per image.
-
-    Raises:
-        NotSuitable: nothing fits.
-    """
-    height, width, channels = image_shape
-    images = 2 * (channels * height * width + norms) + 2 * height * width  # with room before and after them
-    warps = device.warps(dtype)
-    used, fits = 2 * max(warps) * dtype.itemsize, []
-    if used > device.shared_bytes:
-        raise NotSuitable("the device has too little shared memory")
-    for size in (store, images):
-        fits.append(used + size * dtype.itemsize <= device.shared_bytes)
-        used += size * dtype.itemsize * fits[-1]
-    flags = {"kForwardWarps": warps[0], "kWarps": warps[1], "kStoreShared": fits[0], "kImagesShared": fits[1]}
-    return Layout(fits[0], fits[1], used, flags)
+        block = self._block(kernel)
+        self.device.launch(self._module, kernel, grid, 32 * block.warps, numbers, block.shared_bytes)
 
 
 def full_source(plan_constants: str) -> str:

@@ -3,8 +3,9 @@
 A *level* is what lies between two poolings; within it the offset d = q − p of a pixel pair never changes, so that each
 offset is a *plane* of its own (native/engine/plan.hpp). A *task* is what one warp does at a time: planes side by side,
 one lane per column, as many as fit its 32 lanes. A *phase* is a set of tasks that add to different elements of the
-pooled planes: offset d goes to the pooled offsets ⌊d/2⌋ and ⌈d/2⌉, so that offsets alike in being even, or in d mod 4,
-do not meet. Not collective; needs no GPU.
+pooled planes: offset d goes to the pooled offsets ⌊d/2⌋ and ⌈d/2⌉, so that offsets which are alike mod 3 do not meet.
+That makes nine phases, the fewest there can be (offsets −1, 0 and 1 all meet), of about the same size. Not collective;
+needs no GPU.
 """
 
 from __future__ import annotations
@@ -58,6 +59,8 @@ class Net:
             n_phases (native/cuda/plan.cuh).
         norms: norms per image.
         store_size: elements of all planes that enter levels.
+        room: elements before and after images that sweeps may read: a row for each box filter, there and back again,
+            and those that other planes of a task have more.
         lanes: (tasks, 32, fields) int32.
         phases: task at which each phase begins, and the end of the last one of each level.
     """
@@ -67,6 +70,7 @@ class Net:
     norms: int
     tangent: bool
     store_size: int = 0
+    room: int = 0
     lanes: np.ndarray = field(default_factory=lambda: np.empty((0, LANES, len(LANE_FIELDS)), np.int32))
     phases: list[int] = field(default_factory=list)
 
@@ -106,6 +110,8 @@ def _make_net(plan: dict[str, Any], *, diagonal_first: bool) -> Net:
         net.phases += accumulate(map(len, packed), initial=len(tasks))
         level["n_turns"] = 1 + max(turn for phase in packed for planes in phase for turn in _turns(planes))
         tasks += [_task(level, stores[i], following, planes) for phase in packed for planes in phase]
+        more = max(planes[0].rows - planes[-1].rows for phase in packed for planes in phase)
+        net.room = max(net.room, (2 * own_units[-1]["filters"] + more) * level["width"])
     if tasks:
         net.lanes = np.stack(tasks)
     return net
@@ -134,15 +140,10 @@ def _phases(level: dict[str, Any], *, diagonal_first: bool) -> list[list[Plane]]
             return -1
         if level["emit"] != "pool":
             return 0
-        return 3 * _residue(plane.dy) + _residue(plane.dx)
+        return 3 * (plane.dy % 3) + plane.dx % 3
 
     planes = _planes(level)
     return [[plane for plane in planes if kind(plane) == k] for k in sorted({kind(plane) for plane in planes})]
-
-
-def _residue(d: int) -> int:
-    """Return 0 for even offsets, 1 and 2 for the two kinds of odd ones."""
-    return 0 if d % 2 == 0 else 1 + (d % 4 == 3)
 
 
 def _pack(planes: list[Plane]) -> list[list[Plane]]:
@@ -239,15 +240,15 @@ def constants(
         "namespace hpcdistill {",
         f"using Real = {real};",
         *(f"constexpr {'bool' if isinstance(v, bool) else 'int'} {name} = {_literal(v)};" for name, v in flags.items()),
-        _struct("PairNet", pair, image_shape, has_room="kImagesShared"),
-        _struct("VarianceNet", variance, image_shape, has_room="false"),
+        _struct("PairNet", pair, image_shape),
+        _struct("VarianceNet", variance, image_shape),
         "}  // namespace hpcdistill",
         "",
     ])  # fmt: skip
 
 
-def _struct(name: str, net: Net, image_shape: tuple[int, int, int], *, has_room: str) -> str:
-    """Return a net as CUDA; `has_room`: whether its images have memory around them that may be read."""
+def _struct(name: str, net: Net, image_shape: tuple[int, int, int]) -> str:
+    """Return a net as CUDA."""
     height, width, channels = image_shape
     first = {"s_store": -1, "t_store": -1}
     units = [(u["box"], u["relu"], u["tangent_in"], u["tangent_out"], u["scale"], u["bias"], u["map"],
@@ -261,7 +262,7 @@ def _struct(name: str, net: Net, image_shape: tuple[int, int, int], *, has_room:
     return f"""struct {name} {{
   static constexpr int height = {height}, width = {width}, channels = {channels}, pixels = {height * width};
   static constexpr int norms = {net.norms}, store_size = {net.store_size}, n_levels = {len(levels)};
-  static constexpr bool tangent = {_literal(net.tangent)}, has_room = {has_room};
+  static constexpr bool tangent = {_literal(net.tangent)};
   static constexpr Unit units[] = {_literal(units or unused_unit)};
   static constexpr Level levels[] = {_literal(levels or unused_level)};
 }};"""

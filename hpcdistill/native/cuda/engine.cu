@@ -1,9 +1,14 @@
 // Kernels of the backend `cuda`. Compiled at run time behind the constants of one architecture, image shape and type:
-// Real, PairNet, VarianceNet, kForwardWarps and kWarps (of a block of the kernel's name, and of all others),
-// kStoreShared, kImagesShared (hpcdistill/kernels/cuda_plan.py).
+// Real, PairNet, VarianceNet, kRoom, kStoreShared, and of block_forward and of all others: the warps of a block
+// (kForwardWarps, kWarps), the images it has in shared memory (kForwardImages, kImages); the blocks of a multiprocessor
+// (kForwardBlocks; hpcdistill/kernels/cuda_plan.py, cuda.py).
 //
 // A block works on one pair of images at a time. What it holds: the planes that enter each level (`store`), in shared
-// memory if they fit, else in global `scratch`; both images with their norms in shared memory if those fit, too.
+// memory if they fit, else in global `scratch`; in shared memory, too, the second image with its norms, or both, if
+// those fit. The first one is the same for many pairs, and stays in the cache.
+//
+// Sweeps read rows that are not there, and do not use them: before and after all images, wherever they are, kRoom
+// elements may be read.
 #include "levels.cuh"
 
 namespace hpcdistill {
@@ -13,20 +18,19 @@ constexpr int kGradientSize = kImageSize + PairNet::norms;
 constexpr int kStoreSize =
     PairNet::store_size > VarianceNet::store_size ? PairNet::store_size : VarianceNet::store_size;
 
-// Shared memory of a block, in the order it is laid out. Images have room for a plane before and after them: sweeps
-// read rows that are not there, and do not use them.
+// Shared memory of a block of some warps, in the order it is laid out.
 struct Block {
   Covariance<Real>* partial;
   Real* store;
-  Real *pixels1, *norms1, *pixels2, *norms2;  // copies, if kImagesShared
+  Real *pixels2, *norms2, *pixels1, *norms1;  // copies, as many as there are
 
-  __device__ __forceinline__ Block(Real* shared, Real* scratch) {
+  __device__ __forceinline__ Block(Real* shared, Real* scratch, int warps) {
     partial = reinterpret_cast<Covariance<Real>*>(shared);
-    shared += 2 * (kForwardWarps > kWarps ? kForwardWarps : kWarps);
+    shared += 2 * warps;
     store = kStoreShared ? shared : scratch + size_t(blockIdx.x) * kStoreSize;
     if (kStoreShared) shared += kStoreSize;
-    pixels1 = shared + PairNet::pixels, norms1 = pixels1 + kImageSize;
-    pixels2 = norms1 + PairNet::norms, norms2 = pixels2 + kImageSize;
+    pixels2 = shared + kRoom, norms2 = pixels2 + kImageSize;
+    pixels1 = norms2 + PairNet::norms, norms1 = pixels1 + kImageSize;
   }
 };
 
@@ -34,27 +38,27 @@ __device__ __forceinline__ void copy(Real* out, const Real* in, int count) {
   for (int k = int(threadIdx.x); k < count; k += int(blockDim.x)) out[k] = in[k];
 }
 
-// The pair of images i and j.
+// The pair of images i and j, `n_shared` of them in shared memory.
+template <int n_shared>
 __device__ __forceinline__ Pair<Real> load_pair(const Block& block, const Real* pixels1, const Real* norms1, int i,
                                                 bool new_first, const Real* pixels2, const Real* norms2, int j) {
   Pair<Real> pair{};
   pixels1 += size_t(i) * kImageSize, norms1 += size_t(i) * PairNet::norms;
   pixels2 += size_t(j) * kImageSize, norms2 += size_t(j) * PairNet::norms;
-  if constexpr (kImagesShared) {
+  if constexpr (n_shared > 0) {
     __syncthreads();
-    if (new_first) {
+    if (n_shared > 1 && new_first) {
       copy(block.pixels1, pixels1, kImageSize);
       copy(block.norms1, norms1, PairNet::norms);
     }
     copy(block.pixels2, pixels2, kImageSize);
     copy(block.norms2, norms2, PairNet::norms);
     __syncthreads();
-    pair.pixels1 = block.pixels1, pair.norms1 = block.norms1;
-    pair.pixels2 = block.pixels2, pair.norms2 = block.norms2;
-  } else {
-    pair.pixels1 = pixels1, pair.norms1 = norms1;
-    pair.pixels2 = pixels2, pair.norms2 = const_cast<Real*>(norms2);
   }
+  pair.pixels1 = n_shared > 1 ? block.pixels1 : pixels1;
+  pair.norms1 = n_shared > 1 ? block.norms1 : norms1;
+  pair.pixels2 = n_shared > 0 ? block.pixels2 : pixels2;
+  pair.norms2 = n_shared > 0 ? block.norms2 : const_cast<Real*>(norms2);
   pair.store = block.store;
   return pair;
 }
@@ -102,7 +106,7 @@ extern __shared__ double shared_memory[];
 extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     image_norms(const Lane* lanes, const int* phases, const Real* pixels, int n, Real* norms, Real* scratch) {
   if constexpr (VarianceNet::n_levels > 0) {
-    const Block block(reinterpret_cast<Real*>(shared_memory), scratch);
+    const Block block(reinterpret_cast<Real*>(shared_memory), scratch, kWarps);
     const Tasks tasks{lanes, phases};
     for (int i = int(blockIdx.x); i < n; i += int(gridDim.x)) {
       const Pair<Real> pair = load_image(block, pixels, norms, i);
@@ -112,16 +116,16 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
 }
 
 // out (n1, n2); of the same images (`same`), those of the lower triangle are computed and mirrored.
-extern "C" __global__ void __launch_bounds__(kForwardWarps * 32, 1)
+extern "C" __global__ void __launch_bounds__(kForwardWarps * 32, kForwardBlocks)
     block_forward(const Lane* lanes, const int* phases, const Real* pixels1, const Real* norms1, int n1,
                   const Real* pixels2, const Real* norms2, int n2, int same, Real* out, Real* scratch) {
-  const Block block(reinterpret_cast<Real*>(shared_memory), scratch);
+  const Block block(reinterpret_cast<Real*>(shared_memory), scratch, kForwardWarps);
   const Tasks tasks{lanes, phases};
   int last = -1;
   for (long long k = blockIdx.x; k < (long long)(n1)*n2; k += gridDim.x) {
     const int i = int(k / n2), j = int(k % n2);
     if (same && j > i) continue;
-    const Pair<Real> pair = load_pair(block, pixels1, norms1, i, i != last, pixels2, norms2, j);
+    const Pair<Real> pair = load_pair<kForwardImages>(block, pixels1, norms1, i, i != last, pixels2, norms2, j);
     last = i;
     const Real value = Levels<PairNet, Real>(tasks, pair, block.partial).forward();
     if (threadIdx.x == 0) {
@@ -137,7 +141,7 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     block_adjoint(const Lane* lanes, const int* phases, const Real* pixels1, const Real* norms1, int first, int count,
                   const Real* pixels2, const Real* norms2, int n2, int slice, const Real* cotangent, Real* partial,
                   Real* gradients, Real* scratch) {
-  const Block block(reinterpret_cast<Real*>(shared_memory), scratch);
+  const Block block(reinterpret_cast<Real*>(shared_memory), scratch, kWarps);
   const Tasks tasks{lanes, phases};
   const int slices = (n2 + slice - 1) / slice;
   gradients += size_t(blockIdx.x) * kWarps * kGradientSize;
@@ -145,7 +149,7 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     const int i = first + task / slices, start = task % slices * slice, stop = min(n2, start + slice);
     clear_gradients(gradients);
     for (int j = start; j < stop; ++j) {
-      Pair<Real> pair = load_pair(block, pixels1, norms1, i, j == start, pixels2, norms2, j);
+      Pair<Real> pair = load_pair<kImages>(block, pixels1, norms1, i, j == start, pixels2, norms2, j);
       pair.gradient = gradients + size_t(threadIdx.x / 32) * kGradientSize;
       pair.cotangent = cotangent[size_t(i) * n2 + j];
       Levels<PairNet, Real> levels(tasks, pair, block.partial);
@@ -181,7 +185,7 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     norms_adjoint(const Lane* lanes, const int* phases, const Real* pixels, Real* norms, int n, Real* norm_gradient,
                   Real* pixel_gradient, Real* gradients, Real* scratch) {
   if constexpr (VarianceNet::n_levels > 0) {
-    const Block block(reinterpret_cast<Real*>(shared_memory), scratch);
+    const Block block(reinterpret_cast<Real*>(shared_memory), scratch, kWarps);
     const Tasks tasks{lanes, phases};
     gradients += size_t(blockIdx.x) * kWarps * kGradientSize;
     for (int i = int(blockIdx.x); i < n; i += int(gridDim.x)) {

@@ -77,8 +77,6 @@ class Sweep {
 
  private:
   __device__ __forceinline__ bool has(int y) const { return unsigned(y) < unsigned(lane_.rows); }
-  // A row to read from where what is read will not be used.
-  __device__ __forceinline__ int near(int y) const { return Net::has_room ? y : max(min(y, lane_.rows - 1), 0); }
 
   static __device__ __forceinline__ Covariance<T> inside(Covariance<T> value, bool is_inside) {
     return {is_inside ? value.s : T(0), is_inside ? value.t : T(0)};
@@ -98,11 +96,12 @@ class Sweep {
     return sum;
   }
 
-  // What comes in as row y: products of pixels, or the planes that the level before has pooled.
+  // What comes in as row y: products of pixels, or the planes that the level before has pooled. Rows of images that are
+  // not there may be read (kRoom); what is read is not used.
   __device__ __forceinline__ Covariance<T> enter(int y) const {
     Covariance<T> in{};
     if constexpr (L == 0) {
-      const int p = lane_.p + near(y) * Net::width, q = lane_.q + near(y) * Net::width;
+      const int p = lane_.p + y * Net::width, q = lane_.q + y * Net::width;
       in.s = pair_.pixels1[p] * pair_.pixels2[q];
 #pragma unroll
       for (int c = 1; c < Net::channels; ++c)
@@ -153,7 +152,7 @@ class Sweep {
   template <int U>
   __device__ __forceinline__ Covariance<T> relu(Covariance<T> in, int y) {
     constexpr Unit u = unit<U>;
-    const int at = u.map + near(y) * level.width;
+    const int at = u.map + y * level.width;
     const T norms = pair_.norms1[at + lane_.p] * pair_.norms2[at + lane_.q], over = reciprocal(norms);
     const T inverse = norms > T(0) ? over : T(0), c = in.s * inverse;
     const Angle<T> a = angle(c);

@@ -14,6 +14,7 @@ from hpcdistill.errors import ConfigError, InputError, NotSuitable
 from hpcdistill.gpu import cupy_device
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.cuda import MEMORY_VARIABLE, CudaBackend
+from hpcdistill.kernels.cuda_layout import choose_layout
 from hpcdistill.kernels.cuda_plan import make_nets
 from hpcdistill.kernels.native import NativeBackend
 
@@ -80,18 +81,20 @@ def test_the_number_of_warps_changes_rounding_alone(text, warps):
         assert error(found, expected) < TOLERANCE[DTYPES[1]]
 
 
-@pytest.mark.parametrize(("shape", "shared_bytes", "flags"), [
-    ((8, 7, 2), 2_000, ("true", "false")),
-    ((8, 7, 2), 1_000, ("false", "false")),
-    ((8, 8, 1), 2_000, ("false", "true")),
+@pytest.mark.parametrize(("shape", "shared_bytes", "store", "n_images"), [
+    ((8, 7, 2), 2_000, True, 0),
+    ((8, 7, 2), 1_000, False, 0),
+    ((8, 8, 1), 1_000, False, 1),
+    ((8, 8, 1), 2_000, False, 2),
 ])  # fmt: skip
-def test_what_does_not_fit_shared_memory_is_in_global_memory(shape, shared_bytes, flags):
+def test_what_does_not_fit_shared_memory_is_in_global_memory(shape, shared_bytes, store, n_images):
     text = "conv relu pool conv relu gap dense"
-    small = backend(text, shape, shared_bytes=shared_bytes)
-    assert small.shared_bytes <= shared_bytes
-    for name, value in zip(("kStoreShared", "kImagesShared"), flags, strict=True):
-        assert f"constexpr bool {name} = {value};" in small.source
-    for found, expected in zip(results(small, shape), results(backend(text, shape), shape), strict=True):
+    small, large = (backend(text, shape, warps=(1, 2), shared_bytes=size) for size in (shared_bytes, 200_000))
+    for block in (small.layout.forward, small.layout.others):
+        assert block.shared_bytes <= shared_bytes
+        assert block.images == n_images
+    assert (small.layout.scratch_size == 0) == store
+    for found, expected in zip(results(small, shape), results(large, shape), strict=True):
         np.testing.assert_array_equal(found, expected)
 
 
@@ -121,6 +124,31 @@ def test_pixels_whose_squares_overflow_are_named():
     x[1] *= 1e25
     with pytest.raises(InputError, match=r"Image 1 of 2 .*float64"):
         kernels.prepare(x)
+
+
+@pytest.mark.parametrize("guard_before", [False, True])
+@pytest.mark.parametrize(
+    ("text", "shape"), [("Conv-Vec8", (3, 4, 1)), ("conv relu conv relu conv relu gap dense", (5, 3, 2))]
+)
+def test_many_filters_on_small_images_stay_in_the_room_around_them(text, shape, guard_before):
+    for shared_bytes in (200_000, 1_000):
+        results(backend(text, shape, shared_bytes=shared_bytes, guard_before=guard_before), shape)
+
+
+def test_two_blocks_share_a_multiprocessor_where_planes_and_an_image_fit():
+    device = HostDevice(warps=(32, 16), shared_bytes=227 * 1024)  # as an H100
+    shapes = {}
+    for text, dtype in itertools.product(("ConvNet", "Myrtle-5"), DTYPES):
+        nets = make_nets(parse_architecture(text), (32, 32, 3))
+        layout = choose_layout(*nets, (32, 32, 3), dtype, device)
+        assert layout.forward.blocks * (layout.forward.shared_bytes + 1024) <= 228 * 1024
+        shapes[text, dtype.name] = [(b.warps, b.blocks, b.images) for b in (layout.forward, layout.others)]
+    assert shapes == {
+        ("ConvNet", "float32"): [(16, 2, 1), (16, 1, 2)],
+        ("ConvNet", "float64"): [(32, 1, 1), (16, 1, 1)],
+        ("Myrtle-5", "float32"): [(32, 1, 2), (16, 1, 2)],
+        ("Myrtle-5", "float64"): [(32, 1, 2), (16, 1, 2)],
+    }
 
 
 @pytest.mark.parametrize(("text", "shape"), [("ConvNet", (32, 32, 3)), ("ConvNet", (29, 31, 1)), (GAP, (13, 11, 2)),

@@ -1,0 +1,86 @@
+"""How warps and shared memory of a multiprocessor are dealt out to the blocks of the CUDA engine. Needs no GPU."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from hpcdistill.errors import NotSuitable
+from hpcdistill.gpu.device import Limits
+from hpcdistill.kernels.cuda_plan import Net
+
+#: Where planes are few enough for shared memory, a phase has too few tasks to keep a multiprocessor busy, most of all
+#: behind poolings, and warps wait for each other at its end. Meanwhile another block is at work, where two have room.
+_FORWARD_BLOCKS = 2
+
+
+@dataclass(frozen=True)
+class BlockShape:
+    """A block of threads.
+
+    Attributes:
+        warps: of the block.
+        blocks: how many a multiprocessor is to hold.
+        images: how many of a pair it has in shared memory, from the second on.
+        shared_bytes: shared memory of the block.
+    """
+
+    warps: int
+    blocks: int
+    images: int
+    shared_bytes: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Blocks of `block_forward`, and of all other kernels.
+
+    Attributes:
+        scratch_size: elements of global memory for the planes of a block; 0 where they are in shared memory.
+        room: elements that may be read before and after images, wherever they are.
+    """
+
+    forward: BlockShape
+    others: BlockShape
+    scratch_size: int
+    room: int
+
+    @property
+    def flags(self) -> dict[str, Any]:
+        """The same as constants of engine.cu."""
+        return {
+            "kForwardWarps": self.forward.warps, "kForwardBlocks": self.forward.blocks,
+            "kForwardImages": self.forward.images, "kWarps": self.others.warps, "kImages": self.others.images,
+            "kStoreShared": self.scratch_size == 0, "kRoom": self.room,
+        }  # fmt: skip
+
+
+def choose_layout(
+    pair: Net, variance: Net, image_shape: tuple[int, int, int], dtype: np.dtype, device: Limits
+) -> Layout:
+    """Return where planes and images fit; the planes come first, as they are used most.
+
+    Raises:
+        NotSuitable: nothing fits.
+    """
+    height, width, channels = image_shape
+    store, room = max(pair.store_size, variance.store_size), max(pair.room, variance.room)
+    image = channels * height * width + pair.norms
+    forward_warps, warps = device.warps(dtype)
+
+    def shape(warps: int, blocks: int, planes: int) -> BlockShape | None:
+        """Return a block with so many elements of planes in shared memory and as many images as fit beside them."""
+        limit = min(device.shared_bytes, device.shared_bytes_in_all // blocks - device.shared_bytes_reserved)
+        sizes = [dtype.itemsize * (2 * warps + planes + (n * image + 2 * room if n else 0)) for n in range(3)]
+        fitting = [n for n in range(3) if sizes[n] <= limit]
+        return BlockShape(warps, blocks, fitting[-1], sizes[fitting[-1]]) if fitting else None
+
+    planes = store if shape(warps, 1, store) and shape(forward_warps, 1, store) else 0
+    others, alone = shape(warps, 1, planes), shape(forward_warps, 1, planes)
+    if others is None or alone is None:
+        raise NotSuitable("the device has too little shared memory")
+    several = shape(max(1, forward_warps // _FORWARD_BLOCKS), _FORWARD_BLOCKS, store)
+    forward = several if planes == store and several and several.images else alone
+    return Layout(forward, others, store - planes, room)
