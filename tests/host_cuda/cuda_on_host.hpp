@@ -177,6 +177,13 @@ T __shfl_down_sync(unsigned, T value, int delta) {
   const int lane = int(threadIdx.x % 32);
   return cuda_on_host::shuffle(value, unsigned(lane + delta > 31 ? lane : lane + delta));
 }
+struct alignas(16) int4 {
+  int x, y, z, w;
+};
+template <class T>
+T __ldcg(const T* from) {
+  return *from;
+}
 inline float __fdividef(float a, float b) { return a / b; }
 inline float rsqrtf(float x) { return 1.0f / std::sqrt(x); }
 inline int min(int a, int b) { return a < b ? a : b; }

@@ -12,6 +12,15 @@ struct Tasks {
   const int* phases;
 };
 
+// Past the nearest cache, which is for the first image: the tasks of a pair are several times its size.
+__device__ __forceinline__ Lane load(const Lane* from) {
+  Lane lane;
+  static_assert(sizeof(Lane) == 3 * sizeof(int4), "a lane is read in three pieces");
+#pragma unroll
+  for (int k = 0; k < 3; ++k) reinterpret_cast<int4*>(&lane)[k] = __ldcg(reinterpret_cast<const int4*>(from) + k);
+  return lane;
+}
+
 template <class Net, class T>
 class Levels {
  public:
@@ -54,7 +63,7 @@ class Levels {
     const int* ends = tasks_.phases + level.first_phase + phase;
     Covariance<T> total{};
     for (int task = ends[0] + int(threadIdx.x / 32); task < ends[1]; task += int(blockDim.x / 32)) {
-      const Lane lane = tasks_.lanes[32 * task + int(threadIdx.x % 32)];
+      const Lane lane = load(tasks_.lanes + 32 * task + int(threadIdx.x % 32));
       const Covariance<T> out = Sweep<Net, T, L, M>(lane, pair_).run();
       total.s += out.s;
       total.t += out.t;
