@@ -110,4 +110,12 @@ class StopRequested(HpcDistillError):
 
 
 class NotSuitable(Exception):
-    """A kernel backend cannot serve this request; the next one in the list is asked. Says why."""
+    """A kernel backend cannot serve this request; the next one in the list is asked. Says why.
+
+    Attributes:
+        unexpected: whether a user may have thought that it can.
+    """
+
+    def __init__(self, reason: str, *, unexpected: bool = False) -> None:
+        super().__init__(reason)
+        self.unexpected = unexpected

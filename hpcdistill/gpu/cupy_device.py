@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcdistill.errors import NotSuitable
+from hpcdistill.errors import EnvironmentSetupError, NotSuitable
 from hpcdistill.gpu.device import Device
 
 #: Where launchers say which of its node's ranks this is.
@@ -47,8 +47,22 @@ class CupyDevice:
         return (32 if dtype.itemsize == 4 else 16), 16
 
     def compile(self, source: str) -> Any:
-        """Compile with NVRTC; CuPy keeps the result on disk."""
-        return self.xp.RawModule(code=source, options=COMPILER_OPTIONS)
+        """Compile with NVRTC; CuPy keeps the result on disk.
+
+        Raises:
+            EnvironmentSetupError: CuPy does not find, or cannot use, the libraries of the CUDA toolkit.
+        """
+        module = self.xp.RawModule(code=source, options=COMPILER_OPTIONS)
+        try:
+            module.compile()
+        except Exception as error:  # of several kinds, as to what is missing
+            first = str(error).splitlines()[:1] or [type(error).__name__]
+            raise EnvironmentSetupError(
+                f"CuPy cannot compile for {self.name} ({first[0]}). Install it with CUDA's libraries, as the driver's "
+                "version (nvidia-smi shows it): pip install 'hpcdistill[cuda12]' or 'hpcdistill[cuda13]'; or use "
+                "--set kernel.backend=native."
+            ) from error
+        return module
 
     def resident_blocks(self, module: Any, name: str, block: int, shared_bytes: int) -> int:
         """Return blocks per multiprocessor, as the driver counts them, times multiprocessors."""
@@ -125,9 +139,9 @@ def find_device() -> Device:
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:
-        raise NotSuitable(f"CuPy finds no GPU ({error})") from None
+        raise NotSuitable(f"CuPy finds no GPU ({error})", unexpected=True) from None
     if count == 0:
-        raise NotSuitable("CuPy finds no GPU")
+        raise NotSuitable("CuPy finds no GPU", unexpected=True)
     return CupyDevice(local_rank() % count)
 
 

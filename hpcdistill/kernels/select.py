@@ -37,7 +37,8 @@ def choose_backend(
         image_shape: (h, w, c) of all images it will see.
         dtype: float32 or float64, the type of its inputs and results.
         requested: "auto", or a name in `BACKENDS`.
-        log: told, in one line, why the last and slowest backend has to do where it was not asked for.
+        log: told, in one line, why another backend was not taken where that may surprise: because there is no GPU
+            though there is CuPy, or because the last and slowest one has to do.
 
     Raises:
         ConfigError: unknown name, or a backend that cannot serve this request → one of the names in the message, or
@@ -53,16 +54,20 @@ def choose_backend(
     names = [name for name, _, _ in BACKENDS]
     if requested not in ("auto", *names):
         raise ConfigError(f"kernel.backend {requested!r} is unknown. Valid: auto, {', '.join(names)}.")
-    reasons = []
+    reasons: list[str] = []
+    unexpected: list[str] = []
     for name, module, attribute in BACKENDS:
         if requested in ("auto", name):
             try:
                 backend = getattr(import_module(module), attribute)(architecture, image_shape, dtype)
             except NotSuitable as reason:
                 reasons.append(f"{name}: {reason}")
+                unexpected += [reasons[-1]] if reason.unexpected else []
                 continue
             if reasons and name == names[-1]:
                 log(f"kernels by {name}, which is slow, because none of the others can: {'; '.join(reasons)}")
+            elif unexpected:
+                log(f"kernels by {name}, not by {'; '.join(unexpected)}")
             return backend
     raise ConfigError(
         f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "

@@ -3,6 +3,7 @@
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,8 @@ USED = [
     "cupy.cuda.get_elapsed_time", "cupy.cuda.get_current_stream", "cupy.cuda.Device.use", "cupy.cuda.Device.mem_info",
     "cupy.cuda.Device.attributes", "cupy.cuda.runtime.getDeviceProperties", "cupy.cuda.runtime.deviceGetPCIBusId",
     "cupy.cuda.runtime.getDeviceCount", "cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor",
-    "cupy.RawModule.get_function", "cupy.RawKernel.kernel", "cupy.RawKernel.max_dynamic_shared_size_bytes",
+    "cupy.RawModule.get_function", "cupy.RawModule.compile",
+    "cupy.RawKernel.kernel", "cupy.RawKernel.max_dynamic_shared_size_bytes",
     "cupyx.empty_pinned", "cupyx.errstate", "cupy.ndarray.__cuda_array_interface__",
 ]  # fmt: skip
 
@@ -78,8 +80,27 @@ try:
     find_device()
 except NotSuitable as reason:
     print(reason)
-print(choose_backend(parse_architecture("ConvNet"), (8, 8, 1), "float32").name)
+print(choose_backend(parse_architecture("ConvNet"), (8, 8, 1), "float32", log=print).name)
 """
-    reason, name = with_cupy(program).splitlines()
+    reason, said, name = with_cupy(program).splitlines()
     assert reason.startswith("CuPy finds no GPU (cudaError")
+    assert said == f"kernels by native, not by cuda: {reason}"
     assert name == "native"
+
+
+def test_cupy_without_the_libraries_of_cuda_is_an_error_with_a_remedy():
+    program = """
+import cupy
+from hpcdistill.errors import EnvironmentSetupError
+from hpcdistill.gpu.cupy_device import CupyDevice
+device = object.__new__(CupyDevice)
+device.name, device.xp = "H100", cupy
+try:
+    device.compile('extern "C" __global__ void f() {}')
+except EnvironmentSetupError as error:
+    print(error)
+"""
+    assert re.fullmatch(
+        r"CuPy cannot compile for H100 \(.+\)\. Install it with CUDA's libraries.*pip install 'hpcdistill\[cuda12\]'.*",
+        with_cupy(program).strip(),
+    )
