@@ -1,10 +1,15 @@
 """Tests of what runs on a GPU: on one that is there, else skipped with the reason, and on a stand-in of the CPU's."""
 
+import signal
+
 import pytest
 from host_cuda.host_device import HostDevice
 
 from hpcdistill.errors import NotSuitable
 from hpcdistill.gpu.cupy_device import find_device
+
+# A shell that starts the tests in the background has them ignore SIGINT, and all that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
