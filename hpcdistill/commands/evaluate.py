@@ -85,7 +85,7 @@ def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Pat
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.run.evaluate import distilled_record, measure_natural, measure_support, parse_sizes
 
-    x_s, y_s = checkpoint.arrays["support/images"], checkpoint.arrays["support/labels"]
+    x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
     per_class, step = max(1, len(x_s) // experiment.dataset.n_classes), int(checkpoint.attributes["step"])
     sizes = on_root(experiment.comm, lambda: parse_sizes(experiment, args.natural, per_class))
     tally = measure_support(experiment, x_s, y_s)

@@ -98,8 +98,8 @@ _METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural ima
 def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ...]:
     import numpy as np
 
-    arrays, attributes = checkpoint.arrays, checkpoint.attributes
-    accuracy = arrays["history/test_accuracy"]
+    array, attributes = checkpoint.array, checkpoint.attributes
+    accuracy = array("history/test_accuracy")
     accuracy = accuracy[np.isfinite(accuracy)]
     method, shown = attributes["method"], f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
     name = _METHOD_NAMES[method]
@@ -107,5 +107,5 @@ def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ..
         name = f"{name}, mean of {len(accuracy)} draws"
         shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"
     steps = str(attributes["step"]) if method == "kip" else ""
-    seconds = f"{np.nanmax(arrays['history/seconds'], initial=0.0):.1f}"
-    return name, str(len(arrays["support/images"])), *(str(attributes[c]) for c in columns), steps, shown, seconds
+    seconds = f"{np.nanmax(array('history/seconds'), initial=0.0):.1f}"
+    return name, str(len(array("support/images"))), *(str(attributes[c]) for c in columns), steps, shown, seconds

@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING, Any
 from hpcdistill.commands.arguments import number_from_zero, positive, positive_number
 
 if TYPE_CHECKING:
-    import numpy as np
-
     from mpi4py import MPI
 
     from hpcdistill.io.checkpoint import Checkpoint
@@ -101,7 +99,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
 
     on_root(comm, lambda: check_writable(args.json))
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
-    x_s, y_s = _support(args.file, checkpoint)
+    x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
     config = for_evaluation(parse_config(checkpoint.attributes["config"], args.settings, str(args.file)))
     config = config.with_architecture(args.architecture or config.kernel.architecture)
     _ = config.architecture  # raises if it is unknown
@@ -114,15 +112,6 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
             on_root(comm, lambda: write_json(args.json, _content(args.file, result)))
             reporter.say(f"wrote {args.json}")
         on_root(comm, lambda: add_evaluation(directory.path, _record(experiment, checkpoint, result)))
-
-
-def _support(file: Path, checkpoint: Checkpoint) -> tuple[np.ndarray, np.ndarray]:
-    from hpcdistill.errors import CheckpointError
-
-    try:
-        return checkpoint.arrays["support/images"], checkpoint.arrays["support/labels"]
-    except KeyError as error:
-        raise CheckpointError(f"{file}: lacks /{error.args[0]}. Give a checkpoint of `hpcdistill run`.") from None
 
 
 def _request(args: argparse.Namespace) -> TransferRequest:

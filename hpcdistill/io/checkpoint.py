@@ -27,10 +27,11 @@ TEMPORARY_SUFFIX = ".tmp"
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """What a file holds: arrays by their HDF5 path, and the file's attributes."""
+    """What a file holds: arrays by their HDF5 path, the file's attributes, and which file that is."""
 
     arrays: dict[str, np.ndarray]
     attributes: dict[str, Any] = field(default_factory=dict)
+    where: str = "this checkpoint"
 
     def array(self, name: str) -> np.ndarray:
         """Return an array by HDF5 path.
@@ -40,7 +41,7 @@ class Checkpoint:
         """
         if name not in self.arrays:
             raise CheckpointError(
-                f"this checkpoint has no array /{name}, which this needs: it was changed after it was written. "
+                f"{self.where}: has no array /{name}, which this needs: it was changed after it was written. "
                 "Use another checkpoint of the run."
             )
         return self.arrays[name]
@@ -68,7 +69,7 @@ def read_checkpoint(path: Path, group: str = "") -> Checkpoint:
             names: list[str] = []
             file.visititems(lambda name, node: names.append(name) if isinstance(node, h5py.Dataset) else None)
             wanted = [name for name in names if name.startswith(group)]
-            return Checkpoint({name: file[name][...] for name in wanted}, attributes)
+            return Checkpoint({name: file[name][...] for name in wanted}, attributes, str(path))
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # damage can raise any

@@ -88,7 +88,7 @@ def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np
             f"support.init: {path} was made from {theirs.data.name} with {theirs.preprocess}, but this run has "
             f"{mine.data.name} with {mine.preprocess}: its images would mean something else."
         )
-    return checkpoint.arrays["support/images"], checkpoint.arrays["support/labels"]
+    return checkpoint.array("support/images"), checkpoint.array("support/labels")
 
 
 def _from_images(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:

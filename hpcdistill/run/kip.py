@@ -106,12 +106,11 @@ def _begin(experiment: Experiment, adam: object) -> _Progress:
 
 
 def _restore(checkpoint: Checkpoint) -> _Progress:
-    arrays = checkpoint.arrays
-    state = KipState(
-        int(arrays["random/step"][0]), arrays["support/images"], arrays["support/labels"], checkpoint.group("optimizer")
-    )
+    array = checkpoint.array
+    x_s, y_s = array("support/images"), array("support/labels")
+    state = KipState(int(array("random/step")[0]), x_s, y_s, checkpoint.group("optimizer"))
     history = History.from_arrays(checkpoint.group("history"))
-    return _Progress(state, history, arrays["support/source_index"], arrays["support/initial_display"])
+    return _Progress(state, history, array("support/source_index"), array("support/initial_display"))
 
 
 def _gradient(experiment: Experiment, state: KipState, noise: np.ndarray) -> Gradient:

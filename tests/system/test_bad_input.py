@@ -374,6 +374,21 @@ def test_export_of_a_checkpoint_that_lacks_an_array(run_copy, form):
     check_refused(arguments, ["no array /support/images_display", "Use another checkpoint"], 0, run_copy)
 
 
+@pytest.mark.parametrize(("command", "ranks"), [("evaluate", 2), ("transfer", 2), ("transfer", 0), ("run", 2)])
+@pytest.mark.parametrize("name", ["support/images", "support/labels"])
+def test_a_checkpoint_without_a_support(run_copy, command, name, ranks):
+    checkpoint = (run_copy / "out/latest.h5").resolve()
+    with h5py.File(checkpoint, "r+") as file:
+        del file[name]
+    arguments = [command, checkpoint]
+    if command == "run":
+        arguments = ["run", run_copy / "c.toml", "--output", run_copy / "out", "--resume"]
+    result = run(*arguments, ranks=ranks, timeout=LIMIT_SECONDS)
+    assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
+    for words in (str(checkpoint), f"no array /{name}", "Use another checkpoint"):
+        assert words in result.error_lines[0]
+
+
 def test_report_with_damaged_evaluations(run_copy):
     (run_copy / "out/evaluations.json").write_text('{"records": [{"kind": "natural"}]}')
     arguments = ["export", run_copy / "out/latest.h5", "--format", "html"]

@@ -2,7 +2,6 @@
 
 import json
 
-import h5py
 import numpy as np
 import pytest
 from launch import run
@@ -112,14 +111,6 @@ def test_images_of_another_shape(run_copy):
     test = {"test_images": np.zeros((10, 6, 6), np.uint8), "test_labels": np.arange(10)}
     arguments = ["transfer", run_copy / "out/latest.h5", *own_data(run_copy, (6, 6), **test)]
     check_refused(arguments, ["own.npz", "(6, 6, 1)", "(8, 8, 1)", "distilled from"], 0, run_copy)
-
-
-@pytest.mark.parametrize(("name", "ranks"), [("support/labels", 2), ("support/images", 0)])
-def test_a_file_without_a_support(run_copy, name, ranks):
-    path = (run_copy / "out/latest.h5").resolve()
-    with h5py.File(path, "r+") as file:
-        del file[name]
-    check_refused(["transfer", path], [str(path), f"lacks /{name}", "hpcdistill run"], ranks, run_copy)
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
