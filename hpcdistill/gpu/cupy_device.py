@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.errors import EnvironmentSetupError, NotSuitable
-from hpcdistill.gpu.device import Device
+from hpcdistill.gpu.device import Block, Device
 
 #: Where launchers say which of its node's ranks this is.
 _LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
@@ -64,20 +64,18 @@ class CupyDevice:
             ) from error
         return module
 
-    def resident_blocks(self, module: Any, name: str, block: int, shared_bytes: int) -> int:
+    def resident_blocks(self, module: Any, name: str, block: Block) -> int:
         """Return blocks per multiprocessor, as the driver counts them, times multiprocessors."""
-        kernel = self._kernel(module, name, shared_bytes)
-        driver = self.xp.cuda.driver
-        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, block, shared_bytes)
+        kernel, driver = self._kernel(module, name, block), self.xp.cuda.driver
+        each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, 32 * block.warps, block.shared_bytes)
         if each < 1:
             raise NotSuitable(f"a block of it does not fit a multiprocessor of {self.name}")
         return each * self._multiprocessors
 
-    def launch(
-        self, module: Any, name: str, grid: int, block: int, arguments: tuple[Any, ...], shared_bytes: int
-    ) -> None:
+    def launch(self, module: Any, name: str, grid: int, block: Block, arguments: tuple[Any, ...]) -> None:
         """Start a kernel on the current stream."""
-        self._kernel(module, name, shared_bytes)((grid,), (block,), arguments, shared_mem=shared_bytes)
+        kernel = self._kernel(module, name, block)
+        kernel((grid,), (32 * block.warps,), arguments, shared_mem=block.shared_bytes)
 
     def synchronize(self) -> None:
         """Wait for the current stream."""
@@ -113,10 +111,12 @@ class CupyDevice:
 
         return solve_triangular(lower.T, rhs, trans="N" if transposed else "T", lower=False)
 
-    @staticmethod
-    def _kernel(module: Any, name: str, shared_bytes: int) -> Any:
+    def _kernel(self, module: Any, name: str, block: Block) -> Any:
+        """Return a kernel for which a multiprocessor has the shared memory of its blocks; the rest is cache."""
         kernel = module.get_function(name)
-        kernel.max_dynamic_shared_size_bytes = shared_bytes
+        kernel.max_dynamic_shared_size_bytes = block.shared_bytes
+        wanted = block.blocks * (block.shared_bytes + self.shared_bytes_reserved)
+        kernel.preferred_shared_memory_carveout = min(100, -(-100 * wanted // self.shared_bytes_in_all))
         return kernel
 
 

@@ -3,9 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
+
+
+@dataclass(frozen=True)
+class Block:
+    """Threads that are at work together.
+
+    Attributes:
+        warps: of the block.
+        blocks: how many a multiprocessor is to hold at a time.
+        shared_bytes: shared memory of the block.
+    """
+
+    warps: int
+    blocks: int
+    shared_bytes: int
 
 
 class Limits(Protocol):
@@ -47,14 +63,12 @@ class Device(Limits, Protocol):
         """Return a module of the kernels in `source`."""
         ...
 
-    def resident_blocks(self, module: Any, name: str, block: int, shared_bytes: int) -> int:
-        """Return how many blocks, of `block` threads, of a kernel the device works on at the same time."""
+    def resident_blocks(self, module: Any, name: str, block: Block) -> int:
+        """Return how many such blocks of a kernel the device works on at the same time."""
         ...
 
-    def launch(
-        self, module: Any, name: str, grid: int, block: int, arguments: tuple[Any, ...], shared_bytes: int
-    ) -> None:
-        """Start `grid` blocks of `block` threads; `arguments` are arrays on the device and NumPy scalars."""
+    def launch(self, module: Any, name: str, grid: int, block: Block, arguments: tuple[Any, ...]) -> None:
+        """Start `grid` blocks of a kernel; `arguments` are arrays on the device and NumPy scalars."""
         ...
 
     def synchronize(self) -> None:

@@ -21,9 +21,9 @@ from numpy.typing import ArrayLike
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError
 from hpcdistill.gpu.cupy_device import find_device
-from hpcdistill.gpu.device import Device, to_host
+from hpcdistill.gpu.device import Block, Device, to_host
 from hpcdistill.kernels.base import Handle, check_cotangent, check_form, check_images, check_overflow, check_prepared
-from hpcdistill.kernels.cuda_layout import BlockShape, choose_layout
+from hpcdistill.kernels.cuda_layout import choose_layout
 from hpcdistill.kernels.cuda_plan import constants, make_nets
 from hpcdistill.native import cuda as sources
 
@@ -149,7 +149,7 @@ class CudaBackend:
         size, room = int(np.prod(shape)), self.layout.room
         return self.device.xp.empty(size + 2 * room, self.dtype)[room : room + size].reshape(shape)
 
-    def _block(self, kernel: str) -> BlockShape:
+    def _block(self, kernel: str) -> Block:
         return self.layout.forward if kernel == "block_forward" else self.layout.others
 
     def _grid(self, kernel: str, n_tasks: int) -> int:
@@ -157,7 +157,7 @@ class CudaBackend:
         block = self._block(kernel)
         gradients = 0 if kernel == "block_forward" else block.warps * (self._image_size + self.n_norms)
         each = max(1, self.dtype.itemsize * (self.layout.scratch_size + gradients))
-        resident = self.device.resident_blocks(self._module, kernel, 32 * block.warps, block.shared_bytes)
+        resident = self.device.resident_blocks(self._module, kernel, block)
         return max(1, min(n_tasks, resident, self._bytes // each))
 
     def _scratch(self, grid: int) -> Any:
@@ -168,8 +168,7 @@ class CudaBackend:
 
     def _run(self, kernel: str, grid: int, *arguments: Any) -> None:
         numbers = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)
-        block = self._block(kernel)
-        self.device.launch(self._module, kernel, grid, 32 * block.warps, numbers, block.shared_bytes)
+        self.device.launch(self._module, kernel, grid, self._block(kernel), numbers)
 
 
 def full_source(plan_constants: str) -> str:

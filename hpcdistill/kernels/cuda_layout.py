@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.errors import NotSuitable
-from hpcdistill.gpu.device import Limits
+from hpcdistill.gpu.device import Block, Limits
 from hpcdistill.kernels.cuda_plan import Net
 
 #: Where planes are few enough for shared memory, a phase has too few tasks to keep a multiprocessor busy, most of all
@@ -17,20 +17,14 @@ _FORWARD_BLOCKS = 2
 
 
 @dataclass(frozen=True)
-class BlockShape:
-    """A block of threads.
+class PairBlock(Block):
+    """A block that is at work on a pair of images.
 
     Attributes:
-        warps: of the block.
-        blocks: how many a multiprocessor is to hold.
-        images: how many of a pair it has in shared memory, from the second on.
-        shared_bytes: shared memory of the block.
+        images: how many of the pair it has in shared memory, the second one first.
     """
 
-    warps: int
-    blocks: int
     images: int
-    shared_bytes: int
 
 
 @dataclass(frozen=True)
@@ -42,8 +36,8 @@ class Layout:
         room: elements that may be read before and after images, wherever they are.
     """
 
-    forward: BlockShape
-    others: BlockShape
+    forward: PairBlock
+    others: PairBlock
     scratch_size: int
     room: int
 
@@ -70,12 +64,12 @@ def choose_layout(
     image = channels * height * width + pair.norms
     forward_warps, warps = device.warps(dtype)
 
-    def shape(warps: int, blocks: int, planes: int) -> BlockShape | None:
+    def shape(warps: int, blocks: int, planes: int) -> PairBlock | None:
         """Return a block with so many elements of planes in shared memory and as many images as fit beside them."""
         limit = min(device.shared_bytes, device.shared_bytes_in_all // blocks - device.shared_bytes_reserved)
         sizes = [dtype.itemsize * (2 * warps + planes + (n * image + 2 * room if n else 0)) for n in range(3)]
         fitting = [n for n in range(3) if sizes[n] <= limit]
-        return BlockShape(warps, blocks, fitting[-1], sizes[fitting[-1]]) if fitting else None
+        return PairBlock(warps, blocks, sizes[fitting[-1]], fitting[-1]) if fitting else None
 
     planes = store if shape(warps, 1, store) and shape(forward_warps, 1, store) else 0
     others, alone = shape(warps, 1, planes), shape(forward_warps, 1, planes)

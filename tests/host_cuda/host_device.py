@@ -40,14 +40,14 @@ class HostDevice:
             subprocess.run(command, check=True, timeout=300)
         return ctypes.CDLL(str(path))
 
-    def resident_blocks(self, module, name, block, shared_bytes):
+    def resident_blocks(self, module, name, block):
         return self._blocks
 
-    def launch(self, module, name, grid, block, arguments, shared_bytes):
-        assert shared_bytes <= self.shared_bytes
+    def launch(self, module, name, grid, block, arguments):
+        assert block.shared_bytes <= self.shared_bytes
         held = [_argument(a) for a in arguments]
         pointers = (ctypes.c_void_p * len(held))(*(ctypes.addressof(a) for a in held))
-        if module.launch(name.encode(), grid, block, self._seed, pointers) != 0:
+        if module.launch(name.encode(), grid, 32 * block.warps, self._seed, pointers) != 0:
             raise RuntimeError(f"{name}: threads wait for others that do not come")
 
     def synchronize(self):

@@ -20,6 +20,7 @@ USED = [
     "cupy.cuda.runtime.getDeviceCount", "cupy.cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor",
     "cupy.RawModule.get_function", "cupy.RawModule.compile",
     "cupy.RawKernel.kernel", "cupy.RawKernel.max_dynamic_shared_size_bytes",
+    "cupy.RawKernel.preferred_shared_memory_carveout",
     "cupyx.empty_pinned", "cupyx.errstate", "cupy.ndarray.__cuda_array_interface__",
 ]  # fmt: skip
 
