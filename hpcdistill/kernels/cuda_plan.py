@@ -3,13 +3,15 @@
 A *level* is what lies between two poolings; within it the offset d = q − p of a pixel pair never changes, so that each
 offset is a *plane* of its own (native/engine/plan.hpp). A *task* is what one warp does at a time: planes side by side,
 one lane per column, as many as fit its 32 lanes. A *phase* is a set of tasks that add to different elements of the
-pooled planes: offset d goes to the pooled offsets ⌊d/2⌋ and ⌈d/2⌉, so that offsets which are alike mod 3 do not meet.
-That makes nine phases, the fewest there can be (offsets −1, 0 and 1 all meet), of about the same size. Not collective;
-needs no GPU.
+pooled planes: offset d goes to the pooled offsets ⌊d/2⌋ and ⌈d/2⌉. Offsets that are alike mod 3 do not meet, nor do
+those that are even, or odd and alike mod 4. Either makes nine phases, the fewest there can be, as offsets −1, 0 and 1
+all meet: the first of about the same size, the second with widths that fill a warp better where there are all offsets.
+Not collective; needs no GPU.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from itertools import accumulate
 from typing import Any
@@ -104,9 +106,9 @@ def _make_net(plan: dict[str, Any], *, diagonal_first: bool) -> Net:
         for unit, filters in zip(own_units, accumulate(unit["box"] for unit in own_units), strict=True):
             unit["filters"] = int(filters)
         following = (net.levels[i + 1], stores[i + 1]) if level["emit"] == "pool" else None
-        phases = _phases(level, diagonal_first=diagonal_first)
-        level["first_phase"], level["n_phases"] = len(net.phases), len(phases)
-        packed = [_pack(planes) for planes in phases]
+        ways = [[_pack(planes) for planes in _phases(level, kind, diagonal_first)] for kind in _WAYS]
+        packed = min(ways, key=lambda phases: sum(planes[0].rows for phase in phases for planes in phase))
+        level["first_phase"], level["n_phases"] = len(net.phases), len(packed)
         net.phases += accumulate(map(len, packed), initial=len(tasks))
         level["n_turns"] = 1 + max(turn for phase in packed for planes in phase for turn in _turns(planes))
         tasks += [_task(level, stores[i], following, planes) for phase in packed for planes in phase]
@@ -132,18 +134,20 @@ def _store(level: dict[str, Any]) -> Store:
     return Store({(plane.dy, plane.dx): start for plane, start in zip(planes, ends, strict=False)}, ends[-1])
 
 
-def _phases(level: dict[str, Any], *, diagonal_first: bool) -> list[list[Plane]]:
+#: Two ways to tell offsets apart, so that those told alike do not meet in the pooled planes.
+_WAYS: tuple[Callable[[int], int], ...] = (lambda d: d % 3, lambda d: 0 if d % 2 == 0 else 1 + (d % 4 == 3))
+
+
+def _phases(level: dict[str, Any], kind: Callable[[int], int], diagonal_first: bool) -> list[list[Plane]]:
     """Return the planes of each phase, none empty. A diagonal that comes first is a phase of its own."""
 
-    def kind(plane: Plane) -> int:
+    def number(plane: Plane) -> int:
         if diagonal_first and plane.dy == plane.dx == 0:
             return -1
-        if level["emit"] != "pool":
-            return 0
-        return 3 * (plane.dy % 3) + plane.dx % 3
+        return 3 * kind(plane.dy) + kind(plane.dx) if level["emit"] == "pool" else 0
 
     planes = _planes(level)
-    return [[plane for plane in planes if kind(plane) == k] for k in sorted({kind(plane) for plane in planes})]
+    return [[plane for plane in planes if number(plane) == k] for k in sorted(set(map(number, planes)))]
 
 
 def _pack(planes: list[Plane]) -> list[list[Plane]]:
