@@ -77,14 +77,15 @@ class Support:
         with agree(comm):
             self.handle_ss = kernels.ss.prepare(x_s)
             self.handle_ts = self.handle_ss if kernels.ts is kernels.ss else kernels.ts.prepare(x_s)
-        too_large = agree_any(comm, self.n > self.workspace.most_factored)
-        if solver == "scalapack" or (solver == "auto" and too_large and comm.Get_size() > 1):
+        too_large = solver == "auto" and agree_any(comm, self.n > self.workspace.most_factored)
+        self.ss_workspace = HostWorkspace() if too_large else self.workspace
+        if solver == "scalapack" or (too_large and comm.Get_size() > 1):
             self.factor = self._factor_blockcyclic()
         else:
-            self.factor = self._factor_replicated(on_host=solver == "auto" and too_large)
+            self.factor = self._factor_replicated()
 
-    def _factor_replicated(self, *, on_host: bool) -> Factor:
-        workspace = HostWorkspace() if on_host else self.workspace
+    def _factor_replicated(self) -> Factor:
+        workspace = self.ss_workspace
         k_ss = support_kernel(self.comm, self.kernels.ss, self.handle_ss, workspace)
         with agree(self.comm):
             self.ridge = self.reg * float(workspace.xp.trace(k_ss)) / self.n

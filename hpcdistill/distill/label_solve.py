@@ -131,11 +131,11 @@ def solve_labels(
         NotPositiveDefiniteError: on every rank (method normal). Remedy: method qr.
     """
     n, n_classes = support.n, len(square) - support.n
-    k_ss = support_kernel(comm, kernels.ss, support.handle_ss, support.workspace)
+    k_ss = support_kernel(comm, kernels.ss, support.handle_ss, support.ss_workspace)
     notebook_ridge = support.reg / n
     with agree(comm):
         w = reduction.weights(square, n, notebook_ridge)
         ridge = support.ridge if reduction is QR else notebook_ridge
-        labels = to_host(k_ss @ support.workspace.asarray(w)) + ridge * w
+        labels = to_host(k_ss @ support.ss_workspace.asarray(w)) + ridge * w
         loss = 0.5 * reduction.squares(square, np.vstack([w, -np.eye(n_classes)])) / (n_targets * n_classes)
     return Solution(bcast_array(comm, np.ascontiguousarray(labels)), loss)

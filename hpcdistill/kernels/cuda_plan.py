@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import accumulate
 from typing import Any
 
@@ -77,8 +78,11 @@ class Net:
     phases: list[int] = field(default_factory=list)
 
 
+@cache
 def make_nets(architecture: Architecture, image_shape: tuple[int, int, int]) -> tuple[Net, Net]:
-    """Return the network's kernel, and the variances of one image as far as its ReLUs need them.
+    """Return the network's kernel, and the variances of one image as far as its ReLUs need them. Not to be changed.
+
+    They take seconds for large networks, and are the same in float32 and float64: they are made once.
 
     Raises:
         NotSuitable: images wider than a warp has lanes.
@@ -106,7 +110,8 @@ def _make_net(plan: dict[str, Any], *, diagonal_first: bool) -> Net:
         for unit, filters in zip(own_units, accumulate(unit["box"] for unit in own_units), strict=True):
             unit["filters"] = int(filters)
         following = (net.levels[i + 1], stores[i + 1]) if level["emit"] == "pool" else None
-        ways = [[_pack(planes) for planes in _phases(level, kind, diagonal_first)] for kind in _WAYS]
+        kinds = _WAYS if following else _WAYS[:1]
+        ways = [[_pack(planes) for planes in _phases(level, kind, diagonal_first)] for kind in kinds]
         packed = min(ways, key=lambda phases: sum(planes[0].rows for phase in phases for planes in phase))
         level["first_phase"], level["n_phases"] = len(net.phases), len(packed)
         net.phases += accumulate(map(len, packed), initial=len(tasks))

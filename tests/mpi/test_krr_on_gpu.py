@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from host_cuda.host_device import HostDevice
-from problems import SHAPE, images, labels, targets
+from problems import CLASSES, SHAPE, images, labels, targets
 
 from mpi4py import MPI
 
@@ -12,6 +12,7 @@ from hpcdistill.distill import assemble
 from hpcdistill.distill.assemble import Kernels
 from hpcdistill.distill.krr import Support
 from hpcdistill.distill.label_solve import QR, reduce_chunk, solve_labels
+from hpcdistill.distill.workspace import GpuWorkspace, HostWorkspace
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.native import NativeBackend
@@ -110,7 +111,19 @@ def test_the_gpu_factors_what_fits_it_on_every_rank(comm, memory_bytes, fits):
     assert type(small.factor) is GpuCholesky
     assert type(large.factor) is (ScalapackCholesky if comm.Get_size() > 1 else ReplicatedCholesky)
     assert_same(large.gradient(labels(large.n, 0), targets(7)), gradient(comm, on_cpu(), large.n, 7), 1e-10)
+    assert (type(small.ss_workspace), type(large.ss_workspace)) == (GpuWorkspace, HostWorkspace)
     large.close()
+
+
+def test_labels_are_solved_where_the_support_kernel_fits(comm):
+    kernels, size = on_gpu(HostDevice(memory_bytes=1)), 5 + CLASSES
+    support = Support(comm, kernels, images(5, 0), REG)
+    square = reduce_chunk(comm, support, targets(20), np.zeros((size, size)), QR)
+    found = solve_labels(comm, kernels, support, square, 20, QR)
+    support.close()
+    fitting = Support(comm, on_gpu(HostDevice()), images(5, 0), REG)
+    wanted = solve_labels(comm, fitting.kernels, fitting, square, 20, QR)
+    np.testing.assert_allclose(found.labels, wanted.labels, rtol=0, atol=1e-12 * np.abs(wanted.labels).max())
 
 
 def test_a_support_kernel_that_is_not_positive_names_the_minor_on_every_rank(comm, device):
