@@ -3,6 +3,10 @@
 The exit code of the command line tells a batch system whether trying again can help: an input error never can.
 """
 
+from __future__ import annotations
+
+import platform
+
 EXIT_INTERNAL = 1
 EXIT_INPUT = 2
 EXIT_NUMERICAL = 3
@@ -51,6 +55,11 @@ class EnvironmentSetupError(InputError):
 
 class MemoryShortageError(EnvironmentSetupError):
     """An array does not fit the memory of a node, or of its GPU. `cause` is what NumPy or CuPy says."""
+
+    @classmethod
+    def here(cls, error: MemoryError) -> MemoryShortageError:
+        """Return an error of this node."""
+        return cls(str(error), platform.node())
 
     def __init__(self, cause: str, node: str) -> None:
         self.cause, self.node = cause, node

@@ -6,6 +6,8 @@ import os
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from hpcdistill.jax_runtime import single_precision
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike
@@ -52,14 +54,10 @@ class SinglePrecision:
 
     def block(self, h1: Any, h2: Any) -> np.ndarray:
         """See `KernelBackend.block`."""
-        from hpcdistill.jax_runtime import single_precision
-
         with single_precision():
             return self._backend.block(h1, h2)
 
     def block_vjp(self, h1: Any, h2: Any, cotangent: Any) -> np.ndarray:
         """See `KernelBackend.block_vjp`."""
-        from hpcdistill.jax_runtime import single_precision
-
         with single_precision():
             return self._backend.block_vjp(h1, h2, cotangent)

@@ -15,6 +15,11 @@ from hpcdistill.gpu.device import Block, Device
 #: Where launchers say which of its node's ranks this is.
 _LOCAL_RANK_VARIABLES = ("OMPI_COMM_WORLD_LOCAL_RANK", "MPI_LOCALRANKID", "PMI_LOCAL_RANK", "SLURM_LOCALID")
 
+#: What brings CuPy and all that it needs but the driver.
+_INSTALL = (
+    "pip install 'hpcdistill[cuda12]' or 'hpcdistill[cuda13]', as the driver's CUDA version (nvidia-smi shows it)"
+)
+
 #: Numbers below the normal ones count as zero: square roots and reciprocals then need no branch for them.
 COMPILER_OPTIONS = ("-std=c++17", "--ftz=true")
 
@@ -58,9 +63,8 @@ class CupyDevice:
         except Exception as error:  # of several kinds, as to what is missing
             first = str(error).splitlines()[:1] or [type(error).__name__]
             raise EnvironmentSetupError(
-                f"CuPy cannot compile for {self.name} ({first[0]}). Install it with CUDA's libraries, as the driver's "
-                "version (nvidia-smi shows it): pip install 'hpcdistill[cuda12]' or 'hpcdistill[cuda13]'; or use "
-                "--set kernel.backend=native."
+                f"CuPy cannot compile for {self.name} ({first[0]}). Install it with CUDA's libraries: {_INSTALL}; "
+                "or use --set kernel.backend=native."
             ) from error
         return module
 
@@ -132,10 +136,7 @@ def find_device() -> Device:
     try:
         import cupy
     except ImportError as error:
-        raise NotSuitable(
-            f"it needs CuPy ({error}): pip install 'hpcdistill[cuda12]' or 'hpcdistill[cuda13]', as the driver's CUDA "
-            "version (nvidia-smi shows it)"
-        ) from None
+        raise NotSuitable(f"it needs CuPy ({error}): {_INSTALL}") from None
     try:
         count = cupy.cuda.runtime.getDeviceCount()
     except cupy.cuda.runtime.CUDARuntimeError as error:

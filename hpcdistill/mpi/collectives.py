@@ -10,7 +10,6 @@ Errors: a rank that fails alone must not leave the others waiting. `agree` makes
 from __future__ import annotations
 
 import math
-import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -213,7 +212,7 @@ def pieces(array: Any, elements: int | None = None) -> Iterator[Any]:
 def _portable(error: Exception | None) -> Exception | None:
     """Return an error that can be pickled: ours and plain ones as they are, others by their text."""
     if isinstance(error, MemoryError):
-        return MemoryShortageError(str(error), platform.node())
+        return MemoryShortageError.here(error)
     if error is None or isinstance(error, HpcDistillError) or type(error) in (ValueError, TypeError):
         return error
     return RuntimeError(f"{type(error).__name__}: {error}")

@@ -8,6 +8,7 @@ start. Otherwise arrays travel through page-locked memory of the host, a piece a
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -58,8 +59,11 @@ def sum_gpu_array(comm: MPI.Intracomm, device: Device, array: Any) -> Any:
     return array
 
 
-def check_gpu_aware(comm: MPI.Intracomm, device: Device) -> None:
+def check_gpu_aware(comm: MPI.Intracomm, device: Device, say: Callable[[str], None] = lambda line: None) -> None:
     """Sum arrays of known sums through GPU memory, where the user says that MPI can. Collective.
+
+    Args:
+        say: told before, since a library that cannot may end the process.
 
     Raises:
         ConfigError: the variable is neither 0 nor 1.
@@ -70,6 +74,8 @@ def check_gpu_aware(comm: MPI.Intracomm, device: Device) -> None:
         asked = gpu_aware()
     if not asked:
         return
+    if comm.Get_size() > 1:
+        say(f"trying MPI on the memory of GPUs ({GPU_AWARE_VARIABLE}=1): if the job ends here, unset it")
     right = True
     for size in _TRIED_SIZES:
         array = device.xp.arange(size, dtype=np.float64) * (comm.Get_rank() + 1)

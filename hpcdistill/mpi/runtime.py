@@ -7,7 +7,6 @@ all ranks, quickly, with one readable message, and that the exit code is the err
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import traceback
 from collections.abc import Callable
@@ -43,17 +42,14 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
         if comm.Get_rank() == 0:
             report_running()
         code = body(comm)
-    except HpcDistillError as error:
+    except (HpcDistillError, MemoryError) as caught:
+        error = caught if isinstance(caught, HpcDistillError) else MemoryShortageError.here(caught)
         at_once = isinstance(error, InterruptedWriteError)
         _end_failed(failures, f"{error.label}{error}", error.exit_code, at_once=at_once)
         return error.exit_code
-    except MemoryError as error:
-        shortage = MemoryShortageError(str(error), platform.node())
-        _end_failed(failures, f"{shortage.label}{shortage}", shortage.exit_code)
-        return shortage.exit_code
-    except (Exception, KeyboardInterrupt) as error:
+    except (Exception, KeyboardInterrupt) as caught:
         where = f" on rank {comm.Get_rank()}" if comm.Get_size() > 1 else ""
-        interrupted = isinstance(error, KeyboardInterrupt)
+        interrupted = isinstance(caught, KeyboardInterrupt)
         text = f"interrupted{where}" if interrupted else f"internal error{where}:\n{traceback.format_exc()}"
         _end_failed(failures, text, 130 if interrupted else EXIT_INTERNAL)
         return 130 if interrupted else EXIT_INTERNAL

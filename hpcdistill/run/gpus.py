@@ -9,8 +9,8 @@ from mpi4py import MPI
 
 from hpcdistill.distill.assemble import Kernels
 from hpcdistill.errors import EnvironmentSetupError
-from hpcdistill.mpi.collectives import agree, gather_objects
-from hpcdistill.mpi.gpu_arrays import GPU_AWARE_VARIABLE, check_gpu_aware, gpu_aware
+from hpcdistill.mpi.collectives import gather_objects
+from hpcdistill.mpi.gpu_arrays import check_gpu_aware
 from hpcdistill.progress import Reporter
 
 
@@ -28,11 +28,7 @@ def check_gpus(comm: MPI.Intracomm, kernels: Kernels, reporter: Reporter) -> Non
         reporter.say(f"warning: {shared} ranks share one GPU; one rank per GPU is faster (slurm/gpu.toml)")
     without = sorted({node for node, bus_id in gpus if bus_id is None})
     if device is not None and not without:
-        with agree(comm):
-            asked = gpu_aware()
-        if asked and comm.Get_size() > 1:
-            reporter.say(f"trying MPI on the memory of GPUs ({GPU_AWARE_VARIABLE}=1): if the job ends here, unset it")
-        check_gpu_aware(comm, device)
+        check_gpu_aware(comm, device, reporter.say)
     elif any(bus_id is not None for _, bus_id in gpus):
         raise EnvironmentSetupError(
             f"Some ranks compute on a GPU, those on {', '.join(without)} find none. Start ranks where there are GPUs "
