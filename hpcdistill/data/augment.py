@@ -11,7 +11,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.ndimage
 
 from hpcdistill.data.sampling import augmentation_generator
 
@@ -90,9 +89,11 @@ class Changes:
 
 def _move(image: np.ndarray, angle: float, shift: np.ndarray) -> None:
     """Rotate an image `(h, w, c)` about its centre and shift it, in place."""
+    from scipy.ndimage import affine_transform  # here: it takes a third of a second, and most runs augment nothing
+
     side = np.array(image.shape[:2])
     centre = (side - 1) / 2
     back = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
     offset = centre - back @ (centre + shift * side)
     for k in range(image.shape[2]):
-        image[..., k] = scipy.ndimage.affine_transform(image[..., k], back, offset, order=1, mode="nearest")
+        image[..., k] = affine_transform(image[..., k], back, offset, order=1, mode="nearest")

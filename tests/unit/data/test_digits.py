@@ -1,7 +1,12 @@
+import subprocess
+import sys
+
 import numpy as np
+import pytest
 from sklearn.datasets import load_digits
 
 from hpcdistill.data.readers import load_dataset
+from hpcdistill.errors import EnvironmentSetupError
 
 
 def test_split_and_values():
@@ -20,3 +25,22 @@ def test_every_class_is_in_both_splits():
     for split in (dataset.train, dataset.test):
         assert split.labels.dtype == np.int64
         assert np.bincount(split.labels, minlength=10).min() >= 40
+
+
+def test_without_scikit_learn_it_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(EnvironmentSetupError, match="pip install scikit-learn"):
+        load_dataset("digits")
+
+
+def test_reading_imports_nothing_slow():
+    slow = ("sklearn", "scipy.stats", "scipy.ndimage", "jax", "matplotlib")
+    program = f"""
+import sys
+from hpcdistill.data import augment
+from hpcdistill.data.readers import load_dataset
+load_dataset("digits")
+sys.exit(", ".join(m for m in {slow} if m in sys.modules) or 0)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
