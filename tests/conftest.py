@@ -1,7 +1,12 @@
-"""Tests of what runs on a GPU: on one that is there, else skipped with the reason, and on a stand-in of the CPU's."""
+"""What all tests share: compiled code is kept, failed tests name their files, and tests of what runs on a GPU.
+
+They run on the GPU that is there, else skip with the reason; most run on a stand-in of the CPU's, too.
+"""
 
 import signal
+from pathlib import Path
 
+import compiled
 import pytest
 from host_cuda.host_device import HostDevice
 
@@ -10,6 +15,8 @@ from hpcdistill.gpu.cupy_device import find_device
 
 # A shell that starts the tests in the background has them ignore SIGINT, and all that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+compiled.keep_what_jax_compiles()
 
 
 @pytest.fixture(autouse=True)
@@ -25,3 +32,13 @@ def gpu_or_skip(request):
 def device(request, gpu_or_skip):
     """The GPU, and what stands in for one."""
     return HostDevice() if request.param == "host" else find_device()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item):
+    report = yield
+    if report.failed:
+        folders = {str(value) for value in getattr(item, "funcargs", {}).values() if isinstance(value, Path)}
+        if folders:
+            report.sections.append(("Files of this test, kept", "\n".join(sorted(folders))))
+    return report

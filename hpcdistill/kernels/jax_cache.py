@@ -29,7 +29,7 @@ def enable_compilation_cache() -> Path | None:
     if os.environ.get("JAX_COMPILATION_CACHE_DIR"):
         return None
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    directory = base / "hpcdistill" / "jax" / _processor_id()
+    directory = base / "hpcdistill" / "jax" / processor_id()
     try:
         directory.mkdir(parents=True, exist_ok=True)
     except OSError:
@@ -41,7 +41,7 @@ def enable_compilation_cache() -> Path | None:
     return directory
 
 
-def _processor_id() -> str:
+def processor_id() -> str:
     """Return a short name for this machine's instruction set."""
     features = platform.machine() + platform.processor()
     try:

@@ -1,18 +1,16 @@
 """A device that runs the CUDA engine's source on the CPU, compiled by the system's C++ compiler."""
 
 import ctypes
-import hashlib
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 
 import numpy as np
+from compiled import shared_library
 from host_cuda.arrays import DeviceArray, HostArrays, cholesky, solve_triangular
 
 FOLDER = Path(__file__).parent
 KERNELS = ("image_norms", "block_forward", "block_adjoint", "add_slices", "norms_adjoint")
-_BUILT = Path(tempfile.mkdtemp(prefix="cuda-on-host-"))
+FLAGS = ("-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing", "-U_FORTIFY_SOURCE")
 
 
 class HostDevice:
@@ -31,14 +29,7 @@ class HostDevice:
         return self._warps
 
     def compile(self, source):
-        path = _BUILT / f"{hashlib.sha256(source.encode()).hexdigest()[:16]}.so"
-        if not path.exists():
-            path.with_suffix(".cpp").write_text(_whole(source))
-            command = ["g++", "-std=c++17", "-O1", "-march=native", "-ffp-contract=off", "-fno-strict-aliasing",
-                       "-shared", "-fPIC", "-U_FORTIFY_SOURCE", "-w", f"-I{FOLDER}", "-o", path,
-                       path.with_suffix(".cpp")]  # fmt: skip
-            subprocess.run(command, check=True, timeout=300)
-        return ctypes.CDLL(str(path))
+        return ctypes.CDLL(str(shared_library(_whole(source), FOLDER / "cuda_on_host.hpp", *FLAGS)))
 
     def resident_blocks(self, module, name, block):
         return self._blocks

@@ -1,14 +1,14 @@
 """Submitting jobs to a test cluster, disturbing them, and waiting for what comes of it."""
 
+import os
 import re
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
-from launch import SHARED_CORES, Result, write_config
+from launch import ENVIRONMENT, MARK, TIMEOUT_SECONDS, Result, wait_until, write_config
 
 from hpcdistill.attempt import read_attempts
 from hpcdistill.errors import CheckpointError
@@ -20,7 +20,6 @@ CONFIGS = {
     "label_solve": {"method": "label_solve", "label_solve": {"chunk": 20}},
     "krr": {"method": "krr", "krr": {"draws": 40}, "support": {"images_per_class": 3}},
 }
-PATIENCE_SECONDS = 180
 #: Virtual nodes share a host: Open MPI's ranks must not look for each other in shared memory, and two attempts at a job
 #: that overlap on different nodes must not share temporary files.
 OPEN_MPI = {
@@ -28,15 +27,6 @@ OPEN_MPI = {
     "TMPDIR": "${SLURM_CONF%/*}/tmp-$SLURMD_NODENAME",
 }  # fmt: skip
 ACTING = Path(__file__).with_name("acting.py")
-
-
-def wait_until(true, what):
-    """Wait for a condition; return what it returns."""
-    deadline = time.monotonic() + PATIENCE_SECONDS
-    while not (found := true()):
-        assert time.monotonic() < deadline, f"{what}: not within {PATIENCE_SECONDS} s"
-        time.sleep(0.1)
-    return found
 
 
 @dataclass(frozen=True)
@@ -69,13 +59,16 @@ class SubmittedJob:
             return -1
 
     def wait_for_step(self, step):
-        wait_until(lambda: self.step >= step, f"step {step} of job {self.id}\n{self.log}")
+        self._wait(lambda: self.step >= step, f"step {step}")
 
     def wait_for_state(self, *states):
-        return wait_until(lambda: self.state in states and self.state, f"job {self.id} {states}\n{self.log}")
+        return self._wait(lambda: self.state in states and self.state, f"state {' or '.join(states)}")
 
     def wait_for_attempt(self, number):
-        wait_until(lambda: len(self.attempts) >= number, f"attempt {number} of job {self.id}\n{self.log}")
+        self._wait(lambda: len(self.attempts) >= number, f"attempt {number}")
+
+    def _wait(self, true, what):
+        return wait_until(true, lambda: f"{what} of job {self.id}\n{self.log}{self.cluster.logs()}", every=0.2)
 
     def signal(self, name):
         self.cluster.run("scancel", f"--signal={name}", self.id)
@@ -103,7 +96,8 @@ class Workplace:
 
     def __init__(self, cluster, folder):
         self.cluster, self.folder = cluster, folder
-        self.environment = cluster.environment | SHARED_CORES | {"HPCDISTILL_STATE": str(folder / "state")}
+        own = {"HPCDISTILL_STATE": str(folder / "state"), MARK: os.environ[MARK]}
+        self.environment = cluster.environment | ENVIRONMENT | own
 
     def __enter__(self):
         return self
@@ -111,7 +105,7 @@ class Workplace:
     def __exit__(self, *error):
         self.cluster.run("scancel", "--user=root", check=False)
         self.cluster.revive()
-        wait_until(lambda: not self.cluster.run("squeue", "-h").stdout.strip(), "an empty queue")
+        wait_until(lambda: not self.cluster.run("squeue", "-h").stdout.strip(), "an empty queue", every=0.2)
 
     def profile(self, *, nodes=1, ranks=2, acting="", launch=None, variables=None, **sections):
         """Write a profile: `ranks` in all on `nodes`; `acting` for tests/slurm/acting.py. Return its path."""
@@ -135,7 +129,7 @@ class Workplace:
         """Run the command line here; return its `Result`."""
         command = [*prefix, *map(str, arguments)]
         done = subprocess.run(command, env=self.environment | environment, cwd=self.folder, text=True, check=False,
-                              capture_output=True, timeout=PATIENCE_SECONDS)  # fmt: skip
+                              capture_output=True, timeout=TIMEOUT_SECONDS)  # fmt: skip
         return Result(done.returncode, done.stdout, done.stderr)
 
     def submit(self, config, profile, *arguments):

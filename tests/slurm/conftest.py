@@ -11,6 +11,10 @@ sys.path.append(str(Path(__file__).parents[1] / "system"))
 from batch_jobs import CONFIGS, Workplace
 from kill_loop import Job as PlainRun
 from launch import write_config
+from once import once
+from survivors import nothing_survives
+
+__all__ = ["nothing_survives"]
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +36,13 @@ def workplace(cluster, tmp_path):
 @pytest.fixture(scope="session")
 def undisturbed(tmp_path_factory):
     """A function of method and ranks: the run that nothing has disturbed, under mpiexec."""
-    runs = {}
 
     def get(method="kip", ranks=2):
-        if (method, ranks) not in runs:
-            folder = tmp_path_factory.mktemp(f"undisturbed-{method}-{ranks}")
-            runs[method, ranks] = PlainRun(write_config(folder / "c.toml", **CONFIGS[method]), folder / "out", ranks)
-            runs[method, ranks].finish()
-        return runs[method, ranks]
+        folder = once(
+            tmp_path_factory,
+            f"undisturbed-{method}-{ranks}",
+            lambda folder: PlainRun(write_config(folder / "c.toml", **CONFIGS[method]), folder / "out", ranks).finish(),
+        )
+        return PlainRun(folder / "c.toml", folder / "out", ranks)
 
     return get

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch_jobs import CONFIGS, Workplace, wait_until
+from batch_jobs import CONFIGS, Workplace
 from kill_loop import differences
+from launch import wait_until
 from virtual_cluster import Cluster, missing
 
 from hpcdistill.io.checkpoint import read_checkpoint

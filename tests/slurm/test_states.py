@@ -3,7 +3,8 @@
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from batch_jobs import Workplace, wait_until
+from batch_jobs import Workplace
+from launch import wait_until
 from virtual_cluster import Cluster, missing
 
 #: Seconds after which these clusters forget a job that has ended.
@@ -38,7 +39,7 @@ def test_states_after_slurm_has_forgotten(place):
     stopped = place.submit(place.config(kip={"steps": 1000}), place.profile(acting="slow=0.1"))
     stopped.wait_for_step(5)
     place.call("cancel", stopped.id)
-    wait_until(lambda: not place.cluster.run("squeue", "-h", "-t", "all").stdout.strip(), "an empty memory")
+    wait_until(lambda: not place.cluster.run("squeue", "-h", "-t", "all").stdout.strip(), "an empty memory", every=0.2)
     assert listed_state(place, good) == "COMPLETED"
     assert listed_state(place, bad) == "FAILED"
     assert listed_state(place, stopped) == "CANCELLED"

@@ -4,16 +4,21 @@ import shutil
 
 import pytest
 from launch import run, write_config
+from once import once
+from survivors import nothing_survives
+
+__all__ = ["nothing_survives"]
 
 
 @pytest.fixture(scope="session")
 def finished_run(tmp_path_factory):
     """A finished run, not to be changed: `finished_run / "c.toml"` is its configuration, `"out"` its output."""
-    folder = tmp_path_factory.mktemp("finished")
-    config = write_config(folder / "c.toml")
-    result = run("run", config, "--output", folder / "out")
-    assert result.code == 0, result.stderr
-    return folder
+
+    def make(folder):
+        result = run("run", write_config(folder / "c.toml"), "--output", folder / "out")
+        assert result.code == 0, result.stderr
+
+    return once(tmp_path_factory, "finished", make)
 
 
 @pytest.fixture

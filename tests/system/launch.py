@@ -10,11 +10,15 @@ from pathlib import Path
 
 import tomli_w
 
-TIMEOUT_SECONDS = 60
+#: Far above what anything here takes on two loaded cores: what is still there by then hangs.
+TIMEOUT_SECONDS = 180
 #: How launchers tell a process its rank.
 RANK_VARIABLES = (b"OMPI_COMM_WORLD_RANK=", b"PMI_RANK=")
-#: Ranks here share few cores with each other and with the tests: none may keep one while it waits.
-SHARED_CORES = {"OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1"}
+#: Ranks here share few cores with each other and with the tests: none may keep one while it waits. Python says where it
+#: is when it is aborted.
+ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "PYTHONFAULTHANDLER": "1"}
+#: A variable in the environment of all that a test starts; its value is the test.
+MARK = "HPCDISTILL_STARTED_BY"
 HPCDISTILL = (sys.executable, "-m", "hpcdistill")
 
 
@@ -42,18 +46,26 @@ def run(*arguments, ranks=0, program=HPCDISTILL, prefix=(), timeout=TIMEOUT_SECO
     """Run a command to its end and return its `Result`; fail if it takes longer than `timeout` seconds."""
     command = command_line(ranks, program, prefix) + [str(argument) for argument in arguments]
     process = start(command, **({"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | popen))
-    try:
-        stdout, stderr = process.communicate(timeout=timeout)
-    except subprocess.TimeoutExpired:
-        end_session(process)
-        stdout, stderr = process.communicate()
-        raise AssertionError(f"{' '.join(command)}: still running after {timeout} s\n{stdout}\n{stderr}") from None
+    stdout, stderr = finish(process, timeout)
     return Result(process.returncode, stdout, stderr)
 
 
 def start(command, **popen):
     """Start a command in a session of its own, by which `end_session` finds all that it starts."""
-    return subprocess.Popen(command, start_new_session=True, text=True, env=os.environ | SHARED_CORES, **popen)
+    return subprocess.Popen(command, start_new_session=True, text=True, env=os.environ | ENVIRONMENT, **popen)
+
+
+def finish(process, timeout=TIMEOUT_SECONDS):
+    """Wait for a command from `start`; return what it has printed. If it hangs, fail, and say where each rank was."""
+    try:
+        return process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        for pid in session_members(process.pid):
+            kill(pid, signal.SIGABRT)
+        time.sleep(2)
+        end_session(process)
+        printed = "\n".join(text or "" for text in process.communicate())
+        raise AssertionError(f"{process.args}: still running after {timeout} s\n{printed}") from None
 
 
 def end_session(process):
@@ -62,10 +74,31 @@ def end_session(process):
         kill(pid)
 
 
-def kill(pid):
-    """Send SIGKILL to a process, which may have ended by itself; return whether it was there."""
+def wait_until(true, what="what was waited for", process=None, every=0.05):
+    """Wait for a condition, looking every so many seconds; return what it returns.
+
+    Args:
+        what: what is waited for, in words, or a function that returns them.
+        process: fail if it ends before the condition holds.
+    """
+    deadline = time.monotonic() + TIMEOUT_SECONDS
+    while not (found := true()):
+        if process is not None and process.poll() is not None and not (found := true()):
+            raise AssertionError(f"{_said(what)}: the process has ended with {process.returncode} before")
+        if time.monotonic() > deadline:
+            raise AssertionError(f"{_said(what)}: not within {TIMEOUT_SECONDS} s")
+        time.sleep(every)
+    return found
+
+
+def _said(what):
+    return what() if callable(what) else what
+
+
+def kill(pid, number=signal.SIGKILL):
+    """Send a signal to a process, which may have ended by itself; return whether it was there."""
     try:
-        os.kill(pid, signal.SIGKILL)
+        os.kill(pid, number)
     except ProcessLookupError:
         return False
     return True
@@ -76,15 +109,23 @@ def session_members(session):
     return [pid for pid in _process_ids() if _session(pid) == session]
 
 
-def rank_processes(process, ranks, timeout=TIMEOUT_SECONDS):
+def rank_processes(process, ranks):
     """Wait until a command has started all its ranks; return their process ids."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        found = [pid for pid in session_members(process.pid) if _is_rank(pid)]
-        if len(found) == ranks:
-            return sorted(found)
-        time.sleep(0.02)
-    raise AssertionError(f"{ranks} ranks did not start within {timeout} s")
+
+    def found():
+        pids = [pid for pid in session_members(process.pid) if _is_rank(pid)]
+        return len(pids) == ranks and sorted(pids)
+
+    return wait_until(found, f"{ranks} ranks", process)
+
+
+def marked_processes(mark):
+    """What a test has started and has not ended, as "pid: command"."""
+    found, variable = [], f"{MARK}={mark}".encode()
+    for pid in _process_ids():
+        if variable in _read(pid, "environ").split(bytes(1)):
+            found.append(f"{pid}: {_read(pid, 'cmdline').replace(bytes(1), b' ').decode(errors='replace')}")
+    return found
 
 
 def _process_ids():
@@ -93,16 +134,20 @@ def _process_ids():
 
 def _session(pid):
     try:
-        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[3])
-    except (OSError, IndexError):
+        return int(_read(pid, "stat").decode(errors="replace").rpartition(")")[2].split()[3])
+    except IndexError:
         return None
 
 
 def _is_rank(pid):
+    return any(name in _read(pid, "environ") for name in RANK_VARIABLES)
+
+
+def _read(pid, name):
     try:
-        return any(name in Path(f"/proc/{pid}/environ").read_bytes() for name in RANK_VARIABLES)
+        return Path(f"/proc/{pid}/{name}").read_bytes()
     except OSError:
-        return False
+        return b""
 
 
 def write_config(path, method="kip", **sections):

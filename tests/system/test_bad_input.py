@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from launch import run, write_config
 
-LIMIT_SECONDS = 20
 CASES = {}
 
 
@@ -251,7 +250,7 @@ def files(folder):
 def check_refused(arguments, words, ranks, folder, **options):
     """Run a command and check that it is refused in one line, naming `words`, and leaves all files as they were."""
     before = files(folder)
-    result = run(*arguments, ranks=ranks, timeout=LIMIT_SECONDS, **options)
+    result = run(*arguments, ranks=ranks, **options)
     assert result.code == 2, (result.code, result.stderr)
     assert len(result.error_lines) == 1, result.stderr
     (line,) = result.error_lines
@@ -384,7 +383,7 @@ def test_a_checkpoint_without_a_support(run_copy, command, name, ranks):
     arguments = [command, checkpoint]
     if command == "run":
         arguments = ["run", run_copy / "c.toml", "--output", run_copy / "out", "--resume"]
-    result = run(*arguments, ranks=ranks, timeout=LIMIT_SECONDS)
+    result = run(*arguments, ranks=ranks)
     assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
     for words in (str(checkpoint), f"no array /{name}", "Use another checkpoint"):
         assert words in result.error_lines[0]

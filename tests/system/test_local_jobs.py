@@ -4,11 +4,10 @@ import os
 import re
 import signal
 import sys
-import time
 
 import pytest
 import tomli_w
-from launch import TIMEOUT_SECONDS, run, write_config
+from launch import run, wait_until, write_config
 
 from hpcdistill.attempt import read_attempts
 from hpcdistill.io.checkpoint import read_checkpoint
@@ -40,14 +39,6 @@ def listed():
     """(id, state) of all jobs."""
     rows = [line.split() for line in run("jobs").stdout.splitlines()]
     return [(row[0], next(cell for cell in row if cell.isupper()).strip(",")) for row in rows if row[0].isdigit()]
-
-
-def wait_until(true):
-    deadline = time.monotonic() + TIMEOUT_SECONDS
-    while not (found := true()):
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    return found
 
 
 def test_submit_and_wait(place):

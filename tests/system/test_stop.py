@@ -7,7 +7,17 @@ import sys
 
 import pytest
 from kill_loop import Job, differences
-from launch import TIMEOUT_SECONDS, command_line, end_session, rank_processes, run, start, write_config
+from launch import (
+    TIMEOUT_SECONDS,
+    command_line,
+    end_session,
+    finish,
+    rank_processes,
+    run,
+    start,
+    wait_until,
+    write_config,
+)
 
 from hpcdistill.io.checkpoint import read_checkpoint
 
@@ -43,10 +53,9 @@ def stopped_run(job, number, to_rank=None):
     process = start([*command_line(job.ranks), *job.arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         pids = rank_processes(process, job.ranks) if job.ranks else [process.pid]
-        while not (job.output / "latest.h5").exists():
-            assert process.poll() is None, process.communicate()
+        wait_until((job.output / "latest.h5").exists, "a checkpoint", process)
         os.kill(process.pid if to_rank is None else pids[to_rank], number)
-        _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+        _, stderr = finish(process)
     finally:
         end_session(process)
     return process.returncode, stderr
@@ -109,10 +118,9 @@ def test_two_runs_in_one_folder(tmp_path):
     process = start([*command_line(2), *first.arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     other = None
     try:
-        while not (tmp_path / "out/latest.h5").exists():
-            assert process.poll() is None
+        wait_until((tmp_path / "out/latest.h5").exists, "a checkpoint", process)
         other = start([*command_line(0), *second.arguments, "--resume"], stdout=subprocess.DEVNULL)
-        _, stderr = process.communicate(timeout=TIMEOUT_SECONDS)
+        _, stderr = finish(process)
         assert process.returncode == 2
         (line,) = [text for text in stderr.splitlines() if text.startswith("hpcdistill:")]
         assert "another run has taken over this folder" in line

@@ -1,10 +1,12 @@
 """`hpcdistill transfer` end to end: what it says and writes, on any number of ranks, and what it refuses."""
 
 import json
+import shutil
 
 import numpy as np
 import pytest
 from launch import run
+from once import once
 from test_bad_input import check_refused
 from test_numerical_failure import check_numerical
 
@@ -12,20 +14,29 @@ QUICK = ("--width", "64", "--steps", "300", "--seeds", "2", "--natural-draws", "
 
 
 @pytest.fixture(scope="module")
-def measured(finished_run, tmp_path_factory):
-    """What the command says and writes, by number of ranks: 0 without a launcher."""
-    folder = tmp_path_factory.mktemp("transfer")
+def measured_run(finished_run, tmp_path_factory):
+    """A run on which the command was used: `0.txt`, `0.json` are what it said without a launcher, `2.…` on 2 ranks."""
 
-    def measure(ranks):
-        path = folder / f"{ranks}.json"
-        result = run("transfer", finished_run / "out/latest.h5", *QUICK, "--json", path, ranks=ranks)
-        assert result.code == 0, result.stderr
-        return result.stdout, json.loads(path.read_text())
+    def make(folder):
+        shutil.copytree(finished_run, folder, symlinks=True, dirs_exist_ok=True)
+        for ranks in (0, 2):
+            result = run("transfer", folder / "out/latest.h5", *QUICK, "--json", folder / f"{ranks}.json", ranks=ranks)
+            assert result.code == 0, result.stderr
+            (folder / f"{ranks}.txt").write_text(result.stdout)
 
-    return {ranks: measure(ranks) for ranks in (0, 2)}
+    return once(tmp_path_factory, "measured", make)
 
 
-def test_distilled_and_natural_images_are_compared(measured, finished_run):
+@pytest.fixture(scope="module")
+def measured(measured_run):
+    """What the command says and writes, by number of ranks."""
+    return {
+        ranks: ((measured_run / f"{ranks}.txt").read_text(), json.loads((measured_run / f"{ranks}.json").read_text()))
+        for ranks in (0, 2)
+    }
+
+
+def test_distilled_and_natural_images_are_compared(measured, measured_run):
     text, figures = measured[0]
     distilled, natural = figures["distilled"], figures["natural"]
     assert (distilled["images"], natural["images"], figures["test_images"]) == (10, 10, 500)
@@ -39,7 +50,7 @@ def test_distilled_and_natural_images_are_compared(measured, finished_run):
         assert f"test accuracy {mean:.2%} ± {spread:.2%}, {len(kind['accuracies'])} networks" in text
     for words in ("10 distilled images", "10 natural images", "FC1 of width 64 (standard", "300 steps"):
         assert words in text
-    assert f"{finished_run / 'out/latest.h5'}" in text
+    assert f"{measured_run / 'out/latest.h5'}" in text
 
 
 def test_the_number_of_ranks_changes_nothing(measured):
@@ -49,8 +60,8 @@ def test_the_number_of_ranks_changes_nothing(measured):
     assert alone == together
 
 
-def test_the_run_keeps_the_figures(measured, finished_run):
-    records = json.loads((finished_run / "out/evaluations.json").read_text())["records"]
+def test_the_run_keeps_the_figures(measured, measured_run):
+    records = json.loads((measured_run / "out/evaluations.json").read_text())["records"]
     (record,) = [record for record in records if record["kind"] == "transfer" and record["width"] == 64]
     _, figures = measured[2]
     assert record["distilled"] == figures["distilled"]["accuracies"]

@@ -15,8 +15,8 @@ MIB = 2**20
 THREADS = 2
 #: What one call may take besides its result: per thread, and once (stacks, the allocator's slack).
 PER_THREAD, SLACK = 64 * MIB, 16 * MIB
-#: From Ctrl-C to the exception. Generous: a machine may be busy.
-SECONDS_TO_STOP = 10
+#: From Ctrl-C to the exception. Far above what it takes: a machine may be busy.
+SECONDS_TO_STOP = 120
 
 SET_UP = f"""
 import sys
