@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
@@ -19,8 +20,9 @@ from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteEr
 from hpcdistill.launcher import check_size, is_first_rank
 from hpcdistill.mpi import collectives
 
-#: How long the failing rank waits for the others to fail alike, before it aborts the job.
-AGREEMENT_SECONDS = 2.0
+#: How long the failing rank waits for the others to fail alike, before it aborts the job. On a loaded machine ranks may
+#: be seconds apart; one that aborts too early says again what another one says.
+AGREEMENT_SECONDS = 10.0
 
 
 def world() -> MPI.Intracomm:
@@ -78,6 +80,7 @@ def _all_arrive(comm: MPI.Intracomm) -> bool:
     while not request.Test():
         if MPI.Wtime() > deadline:
             return False
+        time.sleep(0.01)
     return True
 
 

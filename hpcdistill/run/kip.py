@@ -41,8 +41,9 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     """
     experiment = keep_whitened(experiment)
     comm, config = experiment.comm, experiment.config
+    restored = _restore(resumed) if resumed else None  # before rank 0 alone does something slow: it may be refused
     adam = make_adam(config) if comm.Get_rank() == 0 else None
-    now = _restore(resumed) if resumed else _begin(experiment, adam)
+    now = restored or _begin(experiment, adam)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display)
     noise = noise_mask(config, now.state.x_s.shape)
     evaluator = Evaluator(experiment, directory, boundary)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
-from launch import ENVIRONMENT, MARK, TIMEOUT_SECONDS, Result, wait_until, write_config
+from launch import ACTING, ENVIRONMENT, MARK, TIMEOUT_SECONDS, Result, wait_until, write_config
 
 from hpcdistill.attempt import read_attempts
 from hpcdistill.errors import CheckpointError
@@ -26,7 +26,6 @@ OPEN_MPI = {
     "OMPI_MCA_btl": "self,tcp", "OMPI_MCA_btl_tcp_if_include": "lo", "OMPI_MCA_mpi_yield_when_idle": "1",
     "TMPDIR": "${SLURM_CONF%/*}/tmp-$SLURMD_NODENAME",
 }  # fmt: skip
-ACTING = Path(__file__).with_name("acting.py")
 
 
 @dataclass(frozen=True)
@@ -108,7 +107,7 @@ class Workplace:
         wait_until(lambda: not self.cluster.run("squeue", "-h").stdout.strip(), "an empty queue", every=0.2)
 
     def profile(self, *, nodes=1, ranks=2, acting="", launch=None, variables=None, **sections):
-        """Write a profile: `ranks` in all on `nodes`; `acting` for tests/slurm/acting.py. Return its path."""
+        """Write a profile: `ranks` in all on `nodes`; `acting` for tests/system/acting.py. Return its path."""
         python = {"python": f"{sys.executable} {ACTING} {acting}"} if acting else {}
         resources = {"nodes": nodes, "tasks_per_node": ranks // nodes, "time": "10"}
         table = {

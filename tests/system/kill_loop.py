@@ -27,9 +27,9 @@ from launch import (
 from hpcdistill.io.checkpoint import read_checkpoint
 
 #: A kill comes after at most so many new checkpoints, and so many seconds more.
-MOST_NEW, LONGEST_DELAY = 30, 0.03
+MOST_NEW, LONGEST_DELAY = 15, 0.03
 #: So that a run never ends before it is killed.
-STEPS_PER_KILL = 60
+STEPS_PER_KILL = 40
 
 
 @dataclass(frozen=True)

@@ -20,6 +20,9 @@ ENVIRONMENT = {"OMP_NUM_THREADS": "1", "OMPI_MCA_mpi_yield_when_idle": "1", "PYT
 #: A variable in the environment of all that a test starts; its value is the test.
 MARK = "HPCDISTILL_STARTED_BY"
 HPCDISTILL = (sys.executable, "-m", "hpcdistill")
+ACTING = Path(__file__).with_name("acting.py")
+#: The command line, with steps that take long enough to disturb them, and nearly no work.
+SLOW_STEPS = (sys.executable, str(ACTING), "slow=0.05", "-m", "hpcdistill")
 
 
 @dataclass(frozen=True)

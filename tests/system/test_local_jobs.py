@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import time
 
 import pytest
 import tomli_w
@@ -27,7 +28,7 @@ def place(tmp_path, monkeypatch):
     (tmp_path / "p.toml").write_text(tomli_w.dumps(profile))
     yield tmp_path
     run("cancel", *(job for job, _ in listed()))
-    wait_until(lambda: not any(state in ("RUNNING", "PENDING") for _, state in listed()))
+    wait_for_states(lambda states: not {"RUNNING", "PENDING"} & set(states))
 
 
 def submit(place, *arguments, **sections):
@@ -39,6 +40,11 @@ def listed():
     """(id, state) of all jobs."""
     rows = [line.split() for line in run("jobs").stdout.splitlines()]
     return [(row[0], next(cell for cell in row if cell.isupper()).strip(",")) for row in rows if row[0].isdigit()]
+
+
+def wait_for_states(wanted):
+    """Wait until the states of all jobs are what is wanted."""
+    wait_until(lambda: wanted([state for _, state in listed()]), lambda: f"states; now {listed()}", every=0.5)
 
 
 def test_submit_and_wait(place):
@@ -54,9 +60,10 @@ def test_submit_and_wait(place):
 
 
 def test_points_of_a_sweep_take_turns(place):
-    assert submit(place, "--sweep", "seed=0,1,2", kip={"steps": 100}).code == 0
+    assert submit(place, "--sweep", "seed=0,1,2", kip={"steps": 30}).code == 0
     states = ["PENDING"]
     while set(states) & {"PENDING", "RUNNING"}:
+        time.sleep(0.5)
         states = [state for _, state in listed()]
         assert states.count("RUNNING") <= 1
     assert states == ["COMPLETED"] * 3
@@ -98,7 +105,7 @@ def test_killed_rank_is_started_again_and_not_for_ever(place):
         wait_until(lambda: log_path.read_text().count("kip on digits") == attempt)  # noqa: B023
         wait_until(lambda: (place / "out/latest.h5").exists())
         os.kill(wait_until(rank_processes)[0], signal.SIGKILL)
-    wait_until(lambda: listed() == [(job, "FAILED")])
+    wait_for_states(lambda states: states == ["FAILED"])
     assert read_attempts(place / "out/slurm", job) == ["killed", "killed"]
     log = log_path.read_text()
     assert "restart 1 of 1" in log
@@ -112,7 +119,7 @@ def test_cancel_lets_it_save(place):
     ((job, _),) = listed()
     wait_until(lambda: (place / "out/reached.json").exists())
     assert run("cancel", job).stdout == f"job {job}: cancelled\n"
-    wait_until(lambda: listed() == [(job, "CANCELLED")])
+    wait_for_states(lambda states: states == ["CANCELLED"])
     assert read_attempts(place / "out/slurm", job) == ["cancelled"]
     assert "stopped by SIGUSR2; what was computed is saved" in (place / f"out/slurm/{job}_0_log.out").read_text()
     assert run("cancel", job).stdout == f"job {job}: CANCELLED already\n"
@@ -136,7 +143,7 @@ sys.exit(main())
     assert result.code == 130, result.stdout + result.stderr
     assert "the jobs go on" in result.stdout
     assert "Traceback" not in result.stderr
-    wait_until(lambda: [state for _, state in listed()] == ["COMPLETED"])
+    wait_for_states(lambda states: states == ["COMPLETED"])
     assert read_checkpoint(place / "out/latest.h5").attributes["step"] == 300
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from kill_loop import Job, differences
 from launch import run, write_config
+from once import once
 
 from hpcdistill.io.checkpoint import read_checkpoint
 
@@ -25,6 +26,26 @@ def finished(folder, name, ranks=0, **sections):
     job = Job(write_config(folder / f"{name}.toml", **SETTINGS | sections), folder / name, ranks)
     job.finish()
     return job
+
+
+@pytest.fixture(scope="module")
+def kept_run(tmp_path_factory):
+    """A finished run with these settings, not to be changed."""
+    folder = once(tmp_path_factory, "papers", lambda folder: finished(folder, "out"))
+    return Job(folder / "out.toml", folder / "out", 0)
+
+
+@pytest.fixture(scope="module")
+def clean_run(tmp_path_factory):
+    """The same without noise in its images."""
+    folder = once(tmp_path_factory, "clean", lambda folder: finished(folder, "out", support={"images_per_class": 1}))
+    return Job(folder / "out.toml", folder / "out", 0)
+
+
+def copy_of(job, folder):
+    """A run that a test may change."""
+    shutil.copytree(job.output, folder / "copy", symlinks=True)
+    return Job(job.config, folder / "copy", job.ranks)
 
 
 def arrays(job):
@@ -77,25 +98,24 @@ def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):
         assert "preprocess.h5" in line
 
 
-def test_noise_stays_what_it_is(tmp_path):
-    job = finished(tmp_path, "out")
-    first = read_checkpoint(job.output / "checkpoints/step-000000.h5").arrays["support/images"]
-    last = arrays(job)["support/images"]
+def test_noise_stays_what_it_is(kept_run):
+    first = read_checkpoint(kept_run.output / "checkpoints/step-000000.h5").arrays["support/images"]
+    last = arrays(kept_run)["support/images"]
     unchanged = (first == last).reshape(10, -1).sum(axis=1)
     assert unchanged.tolist() == [16] * 10
 
 
-def test_a_run_can_start_from_another_one(tmp_path):
-    first = finished(tmp_path, "first", support={"images_per_class": 1})
-    second = finished(tmp_path, "second", support={"images_per_class": 1, "init": str(first.output / "latest.h5")})
+def test_a_run_can_start_from_another_one(tmp_path, clean_run):
+    init = str(clean_run.output / "latest.h5")
+    second = finished(tmp_path, "second", support={"images_per_class": 1, "init": init})
     start = read_checkpoint(second.output / "checkpoints/step-000000.h5").arrays
-    np.testing.assert_array_equal(start["support/images"], arrays(first)["support/images"])
+    np.testing.assert_array_equal(start["support/images"], arrays(clean_run)["support/images"])
     assert start["support/source_index"].tolist() == [-1] * 10
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
-def test_evaluation_beside_natural_images(tmp_path, ranks):
-    job = finished(tmp_path, "out", support={"images_per_class": 1})
+def test_evaluation_beside_natural_images(tmp_path, clean_run, ranks):
+    job = copy_of(clean_run, tmp_path)
     command = ("evaluate", job.output / "latest.h5", "--natural", "1,20,all", "--draws", "2", "--kernel", "FC1",
                "--kernel", "FC2")  # fmt: skip
     result = run(*command, ranks=ranks)
@@ -120,8 +140,8 @@ def test_evaluation_beside_natural_images(tmp_path, ranks):
 
 
 @pytest.mark.parametrize("form", ["npz", "png"])
-def test_a_checkpoint_that_lacks_what_an_export_needs(tmp_path, form):
-    job = finished(tmp_path, "out")
+def test_a_checkpoint_that_lacks_what_an_export_needs(tmp_path, kept_run, form):
+    job = copy_of(kept_run, tmp_path)
     with h5py.File(job.output / "latest.h5", "r+") as file:
         del file["support/labels"]
     result = run("export", job.output / "latest.h5", "--format", form, "--output", tmp_path / "set")
@@ -156,9 +176,8 @@ def test_wrong_settings(tmp_path, setting, message):
     ("arguments", "message"),
     [(["--natural", "x"], "must list multiples"), (["--natural", "500"], "a class has"), (["--draws", "0"], "--draws")],
 )
-def test_wrong_evaluations(tmp_path, arguments, message):
-    job = finished(tmp_path, "out")
-    result = run("evaluate", job.output / "latest.h5", *arguments, ranks=2)
+def test_wrong_evaluations(kept_run, arguments, message):
+    result = run("evaluate", kept_run.output / "latest.h5", *arguments, ranks=2)
     assert result.code == 2
     (line,) = result.error_lines
     assert message in line

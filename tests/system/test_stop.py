@@ -8,6 +8,7 @@ import sys
 import pytest
 from kill_loop import Job, differences
 from launch import (
+    SLOW_STEPS,
     TIMEOUT_SECONDS,
     command_line,
     end_session,
@@ -45,12 +46,13 @@ Recorder.save = stopping
 from hpcdistill.__main__ import main
 sys.exit(main())
 """
-STEPS = 400
+STEPS = 60
 
 
 def stopped_run(job, number, to_rank=None):
     """Start a run, send a signal to one rank (or to the launcher, which passes it on), and return its Result."""
-    process = start([*command_line(job.ranks), *job.arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    command = [*command_line(job.ranks, SLOW_STEPS), *job.arguments]
+    process = start(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         pids = rank_processes(process, job.ranks) if job.ranks else [process.pid]
         wait_until((job.output / "latest.h5").exists, "a checkpoint", process)
@@ -66,7 +68,7 @@ def stopped_run(job, number, to_rank=None):
     [(0, signal.SIGUSR2, None), (0, signal.SIGTERM, None), (2, signal.SIGUSR2, None), (3, signal.SIGTERM, 2)],
 )
 def test_kip_stops_and_goes_on(tmp_path, ranks, number, to_rank):
-    config = write_config(tmp_path / "c.toml", kip={"steps": STEPS, "evaluate_every": 100}, checkpoint={"every": 1000})
+    config = write_config(tmp_path / "c.toml", kip={"steps": STEPS, "evaluate_every": 20}, checkpoint={"every": 1000})
     undisturbed, stopped = Job(config, tmp_path / "undisturbed", ranks), Job(config, tmp_path / "stopped", ranks)
     undisturbed.finish()
     code, stderr = stopped_run(stopped, number, to_rank)

@@ -1,6 +1,6 @@
-"""Python for a rank of a test job, with gradients that are slow, or that fail on one rank.
+"""Python for a rank, with gradients that are slow, or that fail on one rank.
 
-A profile's `launch.python` names it: `python acting.py slow=SECONDS fail=RANK -u -m MODULE ARGUMENTS`.
+`python acting.py slow=SECONDS fail=RANK -u -m MODULE ARGUMENTS`, as a command, or as `launch.python` of a profile.
 """
 
 import runpy
