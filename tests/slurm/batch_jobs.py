@@ -16,10 +16,12 @@ from hpcdistill.io.checkpoint import read_checkpoint
 
 #: Each method, in few steps with many checkpoints.
 CONFIGS = {
-    "kip": {"kip": {"steps": 120, "batch": 100, "evaluate_every": 40}, "checkpoint": {"every": 10}},
+    "kip": {"kip": {"steps": 60, "batch": 100, "evaluate_every": 20}, "checkpoint": {"every": 5}},
     "label_solve": {"method": "label_solve", "label_solve": {"chunk": 20}},
     "krr": {"method": "krr", "krr": {"draws": 40}, "support": {"images_per_class": 3}},
 }
+#: Seconds that a gradient takes longer, so that there is time to disturb a run.
+SLOW = "slow=0.1"
 #: Virtual nodes share a host: Open MPI's ranks must not look for each other in shared memory, and two attempts at a job
 #: that overlap on different nodes must not share temporary files.
 OPEN_MPI = {

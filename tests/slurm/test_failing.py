@@ -6,7 +6,7 @@ import signal
 import sys
 
 import pytest
-from batch_jobs import CONFIGS
+from batch_jobs import CONFIGS, SLOW
 
 
 def test_rank_that_raises(workplace):
@@ -76,9 +76,9 @@ def test_python_that_is_not_there(workplace):
 
 
 def test_no_more_restarts_than_allowed(workplace):
-    profile = workplace.profile(acting="slow=0.05", restart={"max_restarts": 1, "signal_delay_seconds": 60})
+    profile = workplace.profile(acting=SLOW, restart={"max_restarts": 1, "signal_delay_seconds": 60})
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), profile)
-    for attempt, step in ((1, 5), (2, 30)):
+    for attempt, step in ((1, 5), (2, 20)):
         job.wait_for_attempt(attempt)
         job.wait_for_step(step)
         os.kill(job.rank_process(0), signal.SIGKILL)
@@ -88,7 +88,7 @@ def test_no_more_restarts_than_allowed(workplace):
     resumed = workplace.call("submit", workplace.folder / "c0.toml", "--profile", profile, "--output", job.output,
                              "--resume", "--wait")  # fmt: skip
     assert resumed.code == 0, resumed.stdout
-    assert "120/120" in resumed.stdout
+    assert "60/60" in resumed.stdout
 
 
 def test_sbatch_refuses(workplace):
@@ -112,7 +112,7 @@ def test_step_longer_than_the_signal_delay(workplace):
 
 def test_submitting_twice(workplace):
     """While the first one waits or runs, and when it is done."""
-    job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting="slow=0.05"))
+    job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting=SLOW))
     arguments = ("submit", workplace.folder / "c0.toml", "--profile", workplace.profile(), "--output", job.output)
     result = workplace.call(*arguments)
     assert result.code == 2

@@ -7,16 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from batch_jobs import CONFIGS, Workplace
+from batch_jobs import CONFIGS, SLOW, Workplace
 from kill_loop import differences
 from launch import wait_until
 from virtual_cluster import Cluster, missing
 
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.run_notes import RunNotes
-
-#: Seconds that a gradient takes longer, so that there is time to disturb 120 of them.
-SLOW = "slow=0.05"
 
 
 def check_recovered(job, reference, attempts):
@@ -31,7 +28,7 @@ def check_recovered(job, reference, attempts):
 @pytest.mark.parametrize("name", ["USR2", "TERM"])
 def test_signal(workplace, undisturbed, nodes, ranks, name):
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(nodes=nodes, ranks=ranks, acting=SLOW))
-    job.wait_for_step(20)
+    job.wait_for_step(10)
     job.signal(name)
     job.wait_for_attempt(2)
     assert f"stopped by SIG{name}; what was computed is saved" in job.log
@@ -51,7 +48,7 @@ def test_signal_to_other_methods(workplace, undisturbed, method):
 
 def test_preemption_by_a_more_urgent_job(workplace, undisturbed):
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(nodes=2, acting=SLOW))
-    job.wait_for_step(20)
+    job.wait_for_step(10)
     urgent = workplace.submit(
         workplace.config(kip={"steps": 1}), workplace.profile(nodes=2, ranks=4, resources={"partition": "urgent"})
     )
@@ -69,7 +66,7 @@ def test_preemption_that_is_announced_by_term(tmp_path, tmp_path_factory, undist
         Workplace(cluster, tmp_path) as workplace,
     ):
         job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting=SLOW))
-        job.wait_for_step(20)
+        job.wait_for_step(10)
         urgent = workplace.profile(resources={"partition": "urgent"})
         workplace.submit(workplace.config(kip={"steps": 1}), urgent).wait_for_state("COMPLETED")
         check_recovered(job, undisturbed(), ["75", "0"])
@@ -79,7 +76,7 @@ def test_preemption_that_is_announced_by_term(tmp_path, tmp_path_factory, undist
 def test_time_limit(workplace, undisturbed):
     """Slurm announces the end of the two minutes one to one and a half minutes before it, so more than once here."""
     job = workplace.submit(
-        workplace.config(**CONFIGS["kip"]), workplace.profile(acting="slow=0.6", resources={"time": "2"})
+        workplace.config(**CONFIGS["kip"]), workplace.profile(acting="slow=1.2", resources={"time": "2"})
     )
     job.wait_for_state("COMPLETED")
     stops = len(job.attempts) - 1
@@ -90,7 +87,7 @@ def test_time_limit(workplace, undisturbed):
 
 def test_requeue_by_the_user(workplace, undisturbed):
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(nodes=2, acting=SLOW))
-    job.wait_for_step(20)
+    job.wait_for_step(10)
     workplace.cluster.run("scontrol", "requeue", job.id)
     job.wait_for_attempt(2)
     check_recovered(job, undisturbed(), ["75", "0"])
@@ -100,7 +97,7 @@ def test_requeue_by_the_user(workplace, undisturbed):
 @pytest.mark.parametrize(("nodes", "rank"), [(1, 0), (2, 1)])
 def test_killed_rank(workplace, undisturbed, nodes, rank):
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(nodes=nodes, acting=SLOW))
-    job.wait_for_step(20)
+    job.wait_for_step(10)
     os.kill(job.rank_process(rank), signal.SIGKILL)
     job.wait_for_attempt(2)
     check_recovered(job, undisturbed(), ["killed", "0"])
@@ -132,7 +129,7 @@ def test_label_solve_with_a_killed_rank(workplace, undisturbed):
 def test_lost_node(workplace, undisturbed):
     """Everything on one of two nodes dies; the job waits for the node to come back."""
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(nodes=2, acting=SLOW))
-    job.wait_for_step(20)
+    job.wait_for_step(10)
     workplace.cluster.kill_node("node1")
     job.wait_for_state("PENDING")
     workplace.cluster.start_slurmd("node1")
@@ -142,7 +139,7 @@ def test_lost_node(workplace, undisturbed):
 
 def test_lost_slurmd_whose_ranks_live_on(workplace, undisturbed):
     """Slurm takes the node for lost and starts the job on another one; what still runs must not write any more."""
-    job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting="slow=0.5"))
+    job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting="slow=1"))
     job.wait_for_step(10)
     node = workplace.cluster.run("squeue", "-h", "-j", job.id, "-o", "%N").stdout.strip()
     first = [Path(f"/proc/{job.rank_process(rank)}") for rank in range(2)]

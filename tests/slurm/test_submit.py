@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from batch_jobs import CONFIGS, OPEN_MPI, SubmittedJob
+from batch_jobs import CONFIGS, OPEN_MPI, SLOW, SubmittedJob
 from kill_loop import differences
 
 from hpcdistill.io.checkpoint import read_checkpoint
@@ -37,7 +37,7 @@ def test_submit_and_wait(workplace, undisturbed, nodes, ranks):
     assert differences(job, undisturbed("kip", ranks)) == []
     accuracy = read_checkpoint(output / "latest.h5").arrays["history/test_accuracy"][-1]
     row = result.stdout.splitlines()[-1]
-    assert [word in row for word in (job_id, "COMPLETED", "120/120", f"{accuracy:.2%}")] == [True] * 4
+    assert [word in row for word in (job_id, "COMPLETED", "60/60", f"{accuracy:.2%}")] == [True] * 4
     listed = workplace.call("jobs", prefix=(sys.executable, "-c", LOGIN_NODE))
     assert row.split() == listed.stdout.splitlines()[-1].split()
     assert "Traceback" not in job.log
@@ -80,7 +80,7 @@ def test_array_job_that_is_stopped_goes_on_alone(workplace):
     """Its number is that of the array, too: a requeue must not mean all."""
     config = workplace.config(**CONFIGS["kip"])
     output = workplace.folder / "out"
-    result = workplace.call("submit", config, "--profile", workplace.profile(acting="slow=0.05"), "--output", output,
+    result = workplace.call("submit", config, "--profile", workplace.profile(acting=SLOW), "--output", output,
                             "--sweep", "seed=0,1")  # fmt: skip
     array = re.search(r"^job (\d+)_0:", result.stdout, re.MULTILINE)[1]
     logs = output / "slurm"
@@ -103,7 +103,7 @@ def test_plain_batch_script(workplace, undisturbed):
         workplace.environment | OPEN_MPI | {"PATH": f"{Path(sys.executable).parent}:{workplace.environment['PATH']}"}
     )
     command = ["sbatch", "--parsable", "--cpus-per-task=1", "--time=10", f"--output={workplace.folder}/%j.log",
-               REPOSITORY / "slurm/run.sbatch", config, output, "kip.steps=120"]  # fmt: skip
+               REPOSITORY / "slurm/run.sbatch", config, output, "kip.steps=60"]  # fmt: skip
     done = subprocess.run(command, env=environment, cwd=workplace.folder, text=True, capture_output=True, check=True)
     job_id = done.stdout.strip()
     job = SubmittedJob(workplace.cluster, job_id, output, workplace.folder / f"{job_id}.log")
@@ -115,7 +115,7 @@ def test_plain_batch_script(workplace, undisturbed):
 
 
 def test_cancel(workplace):
-    job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting="slow=0.05"))
+    job = workplace.submit(workplace.config(**CONFIGS["kip"]), workplace.profile(acting=SLOW))
     job.wait_for_step(10)
     assert f"job {job.id}: cancelled" in workplace.call("cancel", job.id).stdout
     assert job.wait_for_state("CANCELLED", "COMPLETED") == "CANCELLED"
