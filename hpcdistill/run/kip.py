@@ -13,7 +13,7 @@ from hpcdistill.distill.krr import Gradient
 from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
-from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
+from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root, wait_quietly
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
@@ -43,6 +43,7 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     comm, config = experiment.comm, experiment.config
     restored = _restore(resumed) if resumed else None  # before rank 0 alone does something slow: it may be refused
     adam = make_adam(config) if comm.Get_rank() == 0 else None
+    wait_quietly(comm)  # JAX is slow to import, the more so where ranks that wait keep the cores
     now = restored or _begin(experiment, adam)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display)
     noise = noise_mask(config, now.state.x_s.shape)

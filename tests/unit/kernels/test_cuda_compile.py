@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow
 REPORT = Path(__file__).parents[3] / "jobs/cuda_report.py"
 
 

@@ -135,6 +135,7 @@ def test_gradient_at_every_other_height(height):
                 assert vjp_error(case, dtype, 1, 2) <= VJP[dtype], case
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [16, 17, 31, 32, 33])
 def test_square_images_up_to_33(size):
     case = ("ConvNet" if size % 2 else "Myrtle-5", (size, size, 3), 2**0.5, 0.1)

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from native_support import BACKEND, Network, random_cotangent
 
+pytestmark = pytest.mark.slow
 MIB = 2**20
 THREADS = 2
 #: What one call may take besides its result: per thread, and once (stacks, the allocator's slack).

@@ -181,6 +181,7 @@ def near_duplicate(network, epsilon, radial):
     return x, x + epsilon * noise
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", TANGENT, ids=names)
 @pytest.mark.parametrize("radial", [True, False])
 def test_near_duplicates(case, radial):
