@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
 # Set up what is missing, then distil scikit-learn's digits on 2 MPI ranks and compare with natural images.
 #
-# usage: bash jobs/demo.sh [OUTPUT]          (default: runs/demo, which is made anew)
+# usage: bash jobs/demo.sh [OUTPUT [KEY=VALUE …]]
 #
+# OUTPUT (default: runs/demo) is made anew. Settings are for all runs: `bash jobs/demo.sh runs/demo seed=1`.
 # HPCDISTILL_RANKS sets the number of MPI ranks (default 2). Takes under a minute on 2 cores once set up.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 output=${1:-runs/demo}
+everywhere=("${@:2}")
 ranks=${HPCDISTILL_RANKS:-2}
 
 bash jobs/setup.sh
@@ -20,7 +22,7 @@ started=$SECONDS
 distil() {  # distil NAME KEY=VALUE …
   local name=$1 settings=() setting
   shift
-  for setting in "$@"; do settings+=(--set "$setting"); done
+  for setting in "$@" "${everywhere[@]}"; do settings+=(--set "$setting"); done
   printf '\n== %s (%d s)\n' "$name" "$((SECONDS - started))"
   mpiexec -n "$ranks" hpcdistill run jobs/demo/digits.toml --output "$output/$name" "${settings[@]}"
 }

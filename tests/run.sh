@@ -2,30 +2,52 @@
 # Set up what is missing and run all checks: lint, types, tests on one process, the kernel engine under sanitizers, tests
 # on 1 to 4 MPI ranks, end to end, and on a Slurm of its own (where it is installed and may be started, else they skip).
 #
-# usage: bash tests/run.sh [quick | PART …]
+# usage: bash tests/run.sh [quick | coverage | PART …]
 #
-#   quick    lint and types, then the tests of one process and of 2 MPI ranks, but for the slow ones: for use while working
-#   PART     lint, unit, sanitize, mpi, system, slurm; none means all
+#   quick      lint and types, then the tests of one process and of 2 MPI ranks, but for the slow ones: while working
+#   coverage   all of it, and which lines and branches of the package it has reached
+#   PART       lint, unit, sanitize, mpi, system, slurm; none means all
 #
-# On 2 cores all of it takes about 9 minutes, quick a minute and a half; 3 minutes more where nothing is compiled yet
-# (~/.cache/hpcdistill/tests keeps what is). All parts run, whatever fails; what failed is said again at the end.
+# All parts run, whatever fails; what failed is said again at the end. What is compiled for the tests is kept in
+# ~/.cache/hpcdistill/tests.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+parts=("${@:-all}")
+for part in "${parts[@]}"; do
+  case "$part" in
+    all|lint|unit|sanitize|mpi|system|slurm) ;;
+    quick|coverage) [ $# = 1 ] && continue ;;&
+    *) sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; [ "$part" = --help ] && exit 0 || exit 2 ;;
+  esac
+done
 bash jobs/setup.sh --tests
 . jobs/environment.sh
 # Ranks and processes share the cores here: one thread each, and none keeps a core while it waits.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1
 
-parts=("${@:-all}")
 selection=()
-if [ "${parts[*]}" = quick ]; then
-  parts=(lint unit mpi-2)
-  selection=(-m "not slow")
-fi
+case "${parts[*]}" in
+  quick) parts=(lint unit mpi-2) selection=(-m "not slow") ;;
+  coverage)
+    parts=(all)
+    rm -rf build/coverage
+    mkdir -p build/coverage
+    export COVERAGE_PROCESS_START=$PWD/pyproject.toml ;;  # whatever Python starts measures itself
+esac
 cores=$(nproc)
 started=$SECONDS
 failed=()
-trap 'kill $(jobs -p) 2>/dev/null || true' EXIT
+declare -A beside titles
+logs=$(mktemp -d)
+trap end EXIT
+
+end() {  # let what still runs beside the rest clean up, as after Ctrl-C
+  local job
+  for job in $(jobs -p); do pkill -INT -P "$job" || true; done
+  wait
+  rm -rf "$logs"
+}
 
 wants() {
   local part
@@ -39,6 +61,15 @@ check() {  # check NAME COMMAND …: run it, and note whether it fails
   local name=$1
   shift
   "$@" || failed+=("$name")
+}
+
+aside() {  # aside NAME TITLE COMMAND …: begin it beside the rest
+  local name=$1
+  titles[$name]=$2
+  shift 2
+  "$@" > "$logs/$name" 2>&1 &
+  beside[$name]=$!
+  say "${titles[$name]}: begun beside the rest, $logs/$name"
 }
 
 tests() {  # tests PROCESSES FOLDER …: each process takes the next test, in order, when it is done with one
@@ -57,12 +88,12 @@ on_ranks() {  # on_ranks COUNT: what hangs shows where, on each rank, and ends; 
   timeout -k 10 900 mpiexec -n "$1" python -m pytest -q --color=no -o faulthandler_timeout=300 "${selection[@]}" tests/mpi
 }
 
-# Slurm's tests mostly wait, so they run beside the others.
+# What mostly waits, or uses one core, runs beside the rest and is shown at the end.
 if wants slurm; then
-  slurm_log=$(mktemp)
-  tests "$((cores + 1))" tests/slurm > "$slurm_log" 2>&1 &
-  slurm=$!
-  say "on a Slurm of its own: begun beside the rest"
+  aside slurm "on a Slurm of its own" tests "$((cores + 1))" tests/slurm
+fi
+if wants sanitize; then
+  aside sanitize "kernel engine under sanitizers" bash tests/sanitize.sh
 fi
 if wants lint; then
   say "ruff, mypy, clang-format"
@@ -72,10 +103,6 @@ if wants unit; then
   say "one process"
   check unit tests "$cores" tests/unit
 fi
-if wants sanitize; then
-  say "kernel engine under sanitizers"
-  check sanitize bash tests/sanitize.sh
-fi
 for ranks in 1 2 3 4; do
   if wants mpi "mpi-$ranks"; then
     say "$ranks MPI ranks"
@@ -84,13 +111,18 @@ for ranks in 1 2 3 4; do
 done
 if wants system; then
   say "end to end"
-  check system tests "$((cores + 1))" tests/system
+  check system tests "$((cores + 2))" tests/system
 fi
-if wants slurm; then
-  say "on a Slurm of its own"
-  check slurm wait "$slurm"
-  cat "$slurm_log"
-  rm "$slurm_log"
+for name in "${!beside[@]}"; do
+  wait "${beside[$name]}" || failed+=("$name")
+  say "${titles[$name]}"
+  cat "$logs/$name"
+done
+if [ -n "${COVERAGE_PROCESS_START:-}" ]; then
+  unset COVERAGE_PROCESS_START
+  say "lines and branches that were not reached"
+  coverage combine --quiet
+  coverage report
 fi
 if [ "${#failed[@]}" -gt 0 ]; then
   say "FAILED: ${failed[*]}"

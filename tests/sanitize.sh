@@ -7,7 +7,7 @@
 #
 # Objects are kept in ~/.cache/hpcdistill/tests (or $XDG_CACHE_HOME/…) until the compiler or a source changes.
 #
-# usage: bash tests/sanitize.sh [address|thread|apart|neon …]  (default: all; 70 s on 2 cores, 15 s where objects are kept)
+# usage: bash tests/sanitize.sh [address|thread|apart|neon …]  (default: all; 75 s on 2 cores, 20 s where objects are kept)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 parts=("${@:-all}")

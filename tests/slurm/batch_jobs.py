@@ -60,13 +60,18 @@ class SubmittedJob:
             return -1
 
     def wait_for_step(self, step):
-        self._wait(lambda: self.step >= step, f"step {step}")
+        self._wait(lambda: self.step >= step or self._has_failed(), f"step {step}")
+        assert self.step >= step, f"job {self.id} has failed before step {step}\n{self.log}"
 
     def wait_for_state(self, *states):
         return self._wait(lambda: self.state in states and self.state, f"state {' or '.join(states)}")
 
     def wait_for_attempt(self, number):
-        self._wait(lambda: len(self.attempts) >= number, f"attempt {number}")
+        self._wait(lambda: len(self.attempts) >= number or self._has_failed(), f"attempt {number}")
+        assert len(self.attempts) >= number, f"job {self.id} has failed before attempt {number}\n{self.log}"
+
+    def _has_failed(self):
+        return self.state in ("FAILED", "CANCELLED", "TIMEOUT")
 
     def _wait(self, true, what):
         return wait_until(true, lambda: f"{what} of job {self.id}\n{self.log}{self.cluster.logs()}", every=0.2)

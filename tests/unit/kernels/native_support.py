@@ -36,8 +36,8 @@ class Network:
             self._backends[dtype, name] = self.backend(dtype, name)
         return self._backends[dtype, name]
 
-    def oracle(self, x1, x2):
-        return dense_oracle.kernel(self.architecture, np.asarray(x1, np.longdouble), np.asarray(x2, np.longdouble))
+    def oracle(self, x1, x2, dtype=np.longdouble):
+        return dense_oracle.kernel(self.architecture, np.asarray(x1, dtype), np.asarray(x2, dtype))
 
     def scale(self, x1, x2):
         """Return √(K(x1_i, x1_i) K(x2_j, x2_j)), what an entry is at most; it is far less where sums cancel."""
