@@ -74,7 +74,7 @@ class SubmittedJob:
         return self.state in ("FAILED", "CANCELLED", "TIMEOUT")
 
     def _wait(self, true, what):
-        return wait_until(true, lambda: f"{what} of job {self.id}\n{self.log}{self.cluster.logs()}", every=0.2)
+        return wait_until(true, lambda: f"{what} of job {self.id}\n{self.log}{self.cluster.logs()}", every=0.5)
 
     def signal(self, name):
         self.cluster.run("scancel", f"--signal={name}", self.id)
@@ -111,7 +111,7 @@ class Workplace:
     def __exit__(self, *error):
         self.cluster.run("scancel", "--user=root", check=False)
         self.cluster.revive()
-        wait_until(lambda: not self.cluster.run("squeue", "-h").stdout.strip(), "an empty queue", every=0.2)
+        wait_until(lambda: not self.cluster.run("squeue", "-h").stdout.strip(), "an empty queue", every=0.5)
 
     def profile(self, *, nodes=1, ranks=2, acting="", launch=None, variables=None, **sections):
         """Write a profile: `ranks` in all on `nodes`; `acting` for tests/system/acting.py. Return its path."""

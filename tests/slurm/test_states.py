@@ -39,7 +39,7 @@ def test_states_after_slurm_has_forgotten(place):
     stopped = place.submit(place.config(kip={"steps": 1000}), place.profile(acting="slow=0.1"))
     stopped.wait_for_step(5)
     place.call("cancel", stopped.id)
-    wait_until(lambda: not place.cluster.run("squeue", "-h", "-t", "all").stdout.strip(), "an empty memory", every=0.2)
+    wait_until(lambda: not place.cluster.run("squeue", "-h", "-t", "all").stdout.strip(), "an empty memory", every=0.5)
     assert listed_state(place, good) == "COMPLETED"
     assert listed_state(place, bad) == "FAILED"
     assert listed_state(place, stopped) == "CANCELLED"
