@@ -140,6 +140,10 @@ def load_experiment(
         pool = subset(config, dataset, "train_size")
         pool, validation = hold_out(pool, config.data.validation, config.seed)
         test = None if dataset.test is None else subset(config, dataset, "test_size").indices
+        if test is None and config.method == "krr":
+            raise DataError(
+                f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels."
+            )
         check_sizes(config, pool)
     with agree(comm):
         kernels, *sampled = (

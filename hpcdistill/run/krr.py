@@ -8,7 +8,6 @@ import numpy as np
 
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.distill.history import History
-from hpcdistill.errors import DataError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import bcast_object
@@ -22,14 +21,9 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     """Measure the test accuracy of random natural supports, or of all training images. Collective.
 
     Raises:
-        DataError: the data set has no test split.
         StopRequested: on every rank; the draws so far, and what is counted of this one, have been saved.
     """
     config, per_class = experiment.config, experiment.config.support.images_per_class
-    if experiment.test is None:
-        raise DataError(
-            f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels."
-        )
     draws = config.krr.draws if per_class else 1
     history = History.from_arrays(resumed.group("history")) if resumed else History()
     started = time.monotonic() - history.last_seconds
@@ -44,7 +38,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
             metrics = evaluator.test(support, x_s, y_s)
         finally:
             support.close()
-        assert metrics is not None  # there is a test split
+        assert metrics is not None  # there is a test split: load_experiment has seen to it
         seconds = bcast_object(experiment.comm, time.monotonic() - started)
         history.add(draw, test_accuracy=metrics.accuracy, seconds=seconds)
         Recorder(experiment, directory, source, experiment.display(x_s)).save(draw, x_s, y_s, history)

@@ -96,6 +96,14 @@ def test_the_newest_and_the_papers_steps_are_kept(comm, shared_tmp_path):
     assert directory.latest.resolve().name == "step-000009.h5"
 
 
+def test_a_link_that_cannot_be_made_is_an_error_on_every_rank(comm, shared_tmp_path):
+    directory = RunDirectory(shared_tmp_path)
+    on_root(comm, lambda: directory.prepare(resume=False))
+    on_root(comm, lambda: (directory.latest / "in the way").mkdir(parents=True))
+    with pytest.raises(StorageError, match="checkpoints could not be tidied"):
+        on_root(comm, lambda: directory.published(0, keep=2))
+
+
 def test_resuming_skips_a_damaged_checkpoint_and_says_so(comm, shared_tmp_path):
     directory, said = RunDirectory(shared_tmp_path), []
     on_root(comm, lambda: directory.prepare(resume=False))

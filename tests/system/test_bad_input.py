@@ -135,6 +135,13 @@ def infinite_pixels(folder):
     return run_on(folder, own_file(folder, test_images=images))
 
 
+@case("own.npz", "has no test split", "method krr", "test_images")
+def nothing_to_measure_krr_on(folder):
+    images = np.random.default_rng(0).random((30, 8, 8))
+    np.savez(folder / "own.npz", images=images, labels=np.arange(30) % 3)
+    return run_on(folder, folder / "own.npz", "method=krr")
+
+
 @case("conv relu pool pool pool pool flatten dense", "8×8", "fewer poolings")
 def image_too_small(folder):
     return run_on_digits(folder, "kernel.architecture=conv relu pool pool pool pool flatten dense")

@@ -165,6 +165,16 @@ def test_wrong_submissions(place, arguments, message):
     assert listed() == []
 
 
+def test_an_output_that_cannot_be_written(place):
+    result = run(
+        "submit", write_config(place / "c.toml"), "--profile", place / "p.toml", "--output", place / "p.toml/out"
+    )
+    assert (result.code, len(result.error_lines)) == (4, 1), result.stderr
+    assert "cannot be written" in result.error_lines[0]
+    assert "--output" in result.error_lines[0]
+    assert listed() == []
+
+
 def test_nothing_submitted(place):
     assert "nothing submitted yet" in run("jobs").stdout
     assert run("jobs", "5").code == 2

@@ -72,7 +72,7 @@ def test_the_run_keeps_the_figures(measured, measured_run):
 def test_another_network(run_copy):
     layers = "conv relu pool flatten dense"
     result = run("transfer", run_copy / "out/latest.h5", "--architecture", layers, "--parameterization", "ntk",
-                 "--width", "8", "--steps", "40", "--batch", "6", "--seeds", "1")  # fmt: skip
+                 "--width", "8", "--steps", "40", "--batch", "6", "--seeds", "1", "--l2", "1e-3")  # fmt: skip
     assert result.code == 0, result.stderr
     assert f"{layers} of width 8 (ntk parameterization" in result.stdout
     assert "1 network, learning rate" in result.stdout
@@ -95,6 +95,7 @@ def test_networks_that_do_not_fit_memory(run_copy, ranks):
     (["--width", "0"], ["--width", "at least 1", "'0'"]),
     (["--width", "many"], ["--width", "whole number", "'many'"]),
     (["--learning-rate", "0"], ["--learning-rate", "above 0"]),
+    (["--learning-rate", "fast"], ["--learning-rate", "above 0", "'fast'"]),
     (["--l2", "-1"], ["--l2", "at least 0"]),
     (["--parameterization", "mup"], ["--parameterization", "'mup'", "standard", "ntk"]),
     (["--architecture", "FD1"], ["'FD1'", "Valid: "]),
