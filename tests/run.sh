@@ -39,14 +39,14 @@ cores=$(nproc)
 started=$SECONDS
 failed=()
 declare -A beside titles
-logs=$(mktemp -d)
+scratch=$(mktemp -d)  # each part's own folder in it: what one pytest tidies in a shared one, another may look for
 trap end EXIT
 
 end() {  # let what still runs beside the rest clean up, as after Ctrl-C
   local job
   for job in $(jobs -p); do pkill -INT -P "$job" || true; done
   wait
-  rm -rf "$logs"
+  [ "${#failed[@]}" -gt 0 ] || rm -rf "$scratch"
 }
 
 wants() {
@@ -67,15 +67,14 @@ aside() {  # aside NAME TITLE COMMAND …: begin it beside the rest
   local name=$1
   titles[$name]=$2
   shift 2
-  "$@" > "$logs/$name" 2>&1 &
+  "$@" > "$scratch/$name.log" 2>&1 &
   beside[$name]=$!
-  say "${titles[$name]}: begun beside the rest, $logs/$name"
+  say "${titles[$name]}: begun beside the rest, $scratch/$name.log"
 }
 
-tests() {  # tests PROCESSES FOLDER …: each process takes the next test, in order, when it is done with one
-  local processes=$1
-  shift
-  python -m pytest -q -n "$processes" --dist loadgroup --no-loadscope-reorder "${selection[@]}" "$@"
+tests() {  # tests PROCESSES FOLDER: each process takes the next test, in order, when it is done with one
+  python -m pytest -q -n "$1" --dist loadgroup --no-loadscope-reorder --basetemp "$scratch/$(basename "$2")" \
+    "${selection[@]}" "$2"
 }
 
 lint() {
@@ -85,7 +84,8 @@ lint() {
 }
 
 on_ranks() {  # on_ranks COUNT: what hangs shows where, on each rank, and ends; -k because mpiexec may not heed a signal
-  timeout -k 10 900 mpiexec -n "$1" python -m pytest -q --color=no -o faulthandler_timeout=300 "${selection[@]}" tests/mpi
+  timeout -k 10 900 mpiexec -n "$1" python -m pytest -q --color=no -o faulthandler_timeout=300 \
+    --basetemp "$scratch/mpi-$1" "${selection[@]}" tests/mpi
 }
 
 # What mostly waits, or uses one core, runs beside the rest and is shown at the end.
@@ -116,7 +116,7 @@ fi
 for name in "${!beside[@]}"; do
   wait "${beside[$name]}" || failed+=("$name")
   say "${titles[$name]}"
-  cat "$logs/$name"
+  cat "$scratch/$name.log"
 done
 if [ -n "${COVERAGE_PROCESS_START:-}" ]; then
   unset COVERAGE_PROCESS_START
@@ -125,7 +125,7 @@ if [ -n "${COVERAGE_PROCESS_START:-}" ]; then
   coverage report
 fi
 if [ "${#failed[@]}" -gt 0 ]; then
-  say "FAILED: ${failed[*]}"
+  say "FAILED: ${failed[*]}; the files of failed tests are in $scratch"
   exit 1
 fi
 say "all checks passed"

@@ -16,10 +16,16 @@ from hpcdistill.mpi import collectives
 WORLD = MPI.COMM_WORLD
 
 
-@pytest.hookimpl(trylast=True)
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config):
+    if config.option.basetemp:  # each rank's pytest makes its own anew
+        config.option.basetemp += f"-of-rank-{WORLD.Get_rank()}"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionstart(session):
     if WORLD.Get_rank() > 0:
-        reporter = config.pluginmanager.get_plugin("terminalreporter")
+        reporter = session.config.pluginmanager.get_plugin("terminalreporter")
         reporter._tw._file = open(os.devnull, "w")  # noqa: SIM115 - open until the process ends
 
 
