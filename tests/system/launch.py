@@ -63,12 +63,24 @@ def finish(process, timeout=TIMEOUT_SECONDS):
     try:
         return process.communicate(timeout=timeout)
     except subprocess.TimeoutExpired:
-        for pid in session_members(process.pid):
-            kill(pid, signal.SIGABRT)
-        time.sleep(2)
+        _abort(process)
         end_session(process)
         printed = "\n".join(text or "" for text in process.communicate())
         raise AssertionError(f"{process.args}: still running after {timeout} s\n{printed}") from None
+
+
+def _abort(process):
+    """Have Python say where it is. A launcher must not see the first rank end before the last one has said so."""
+    members = session_members(process.pid)
+    ranks = [pid for pid in members if _is_rank(pid)]
+    launchers = [pid for pid in members if pid not in ranks] if ranks else []
+    for number, pids in ((signal.SIGSTOP, launchers), (signal.SIGABRT, ranks or members)):
+        for pid in pids:
+            kill(pid, number)
+    time.sleep(3)
+    for pid in launchers:
+        kill(pid, signal.SIGCONT)
+    time.sleep(2 if launchers else 0)
 
 
 def end_session(process):
