@@ -72,9 +72,9 @@ aside() {  # aside NAME TITLE COMMAND …: begin it beside the rest
   say "${titles[$name]}: begun beside the rest, $scratch/$name.log"
 }
 
-tests() {  # tests PROCESSES FOLDER: each process takes the next test, in order, when it is done with one
+tests() {  # tests PROCESSES FOLDER [OPTION …]: each process takes the next test, in order, when it is done with one
   python -m pytest -q -n "$1" --dist loadgroup --no-loadscope-reorder --basetemp "$scratch/$(basename "$2")" \
-    "${selection[@]}" "$2"
+    "${selection[@]}" "${@:2}"
 }
 
 lint() {
@@ -101,7 +101,7 @@ if wants lint; then
 fi
 if wants unit; then
   say "one process"
-  check unit tests "$cores" tests/unit
+  check unit tests "$cores" tests/unit --dist worksteal  # they are many and short: a share for each
 fi
 for ranks in 1 2 3 4; do
   if wants mpi "mpi-$ranks"; then
