@@ -22,8 +22,9 @@ from hpcdistill.bench.step_rows import HEADINGS, StepSample, step_rows, step_tab
 from hpcdistill.bench.timing import take_turns
 from hpcdistill.config import Config
 from hpcdistill.data.preprocess import centred_one_hot
+from hpcdistill.distill.adam import Adam
 from hpcdistill.distill.assemble import Kernels, Targets
-from hpcdistill.distill.kip import Adam, KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
 from hpcdistill.run.experiment import choose_kernels
 
@@ -46,7 +47,7 @@ class Problem:
         agree_any(team, False)  # so that all start together
         started = MPI.Wtime()
         gradient = kip_gradient(comm, timed_kernels(self.kernels, clock), self.state, self.targets, self.config)
-        kip_update(comm, self.adam if team.Get_rank() == 0 else None, self.state, gradient)
+        kip_update(comm, self.adam, self.state, gradient)
         return StepSample(MPI.Wtime() - started, clock.seconds, comm.traffic.as_dict())
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcdistill.distill.adam import Adam
 from hpcdistill.distill.history import History
 from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
 from hpcdistill.distill.krr import Gradient
 from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
-from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root, wait_quietly
+from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
@@ -41,10 +42,8 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     """
     experiment = keep_whitened(experiment)
     comm, config = experiment.comm, experiment.config
-    restored = _restore(resumed) if resumed else None  # before rank 0 alone does something slow: it may be refused
-    adam = make_adam(config) if comm.Get_rank() == 0 else None
-    wait_quietly(comm)  # JAX is slow to import, the more so where ranks that wait keep the cores
-    now = restored or _begin(experiment, adam)
+    adam = make_adam(config)
+    now = _restore(resumed) if resumed else _begin(experiment, adam)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display)
     noise = noise_mask(config, now.state.x_s.shape)
     evaluator = Evaluator(experiment, directory, boundary)
@@ -98,10 +97,10 @@ def _check_range(experiment: Experiment, state: KipState) -> None:
         )
 
 
-def _begin(experiment: Experiment, adam: object) -> _Progress:
+def _begin(experiment: Experiment, adam: Adam) -> _Progress:
     initial = on_root(experiment.comm, lambda: make_initial_support(experiment))
     x_s, y_s = initial.x_s, initial.y_s
-    optimizer = on_root(experiment.comm, lambda: adam.init({"images": x_s, "labels": y_s}))  # type: ignore[attr-defined]
+    optimizer = adam.init({"images": x_s, "labels": y_s})
     history = History()
     history.add(0)
     return _Progress(KipState(0, x_s, y_s, optimizer), history, initial.source_index, experiment.display(x_s))
