@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from hpcdistill.errors import EnvironmentSetupError, StorageError
 from hpcdistill.progress import on_terminal
+from hpcdistill.whole_file import temporary_name, whole_file
 
 #: Width of tables that go to a file or a pipe.
 _FILE_COLUMNS = 160
@@ -24,7 +24,7 @@ def check_writable(path: Path | None) -> None:
         return
     problem = "it is a folder" if path.is_dir() else None
     try:
-        probe = _temporary(path)
+        probe = temporary_name(path)
         probe.touch()
         probe.unlink()
     except OSError as error:
@@ -40,15 +40,10 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         StorageError: no space or an I/O error; what was there before is intact.
     """
     text = json.dumps(content, indent=1, ensure_ascii=False) + "\n"
-    temporary = _temporary(path)
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
+        with whole_file(path) as file:
+            file.write(text.encode())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written ({error.strerror}). Give another file with --json.") from error
 
 
@@ -68,7 +63,3 @@ def figure(value: float | None, suffix: str = "") -> str:
     if value is None:
         return "–"
     return (f"{value:.3g}" if abs(value) < 1000 else f"{value:.0f}") + suffix
-
-
-def _temporary(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}.tmp")

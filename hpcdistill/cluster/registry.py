@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hpcdistill.errors import ConfigError, EnvironmentSetupError
+from hpcdistill.whole_file import whole_file
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,8 @@ def remember(submission: Submission) -> None:
     name = f"{submission.submitted.replace(':', '')}-{submission.jobs[0].job_id}.json"
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".{name}.tmp"
-        temporary.write_text(json.dumps(asdict(submission), indent=1) + "\n")
-        temporary.replace(folder / name)
+        with whole_file(folder / name) as file:
+            file.write(json.dumps(asdict(submission), indent=1).encode() + b"\n")
     except OSError as error:
         raise EnvironmentSetupError(
             f"{folder}: cannot be written to ({error.strerror}). The jobs are submitted, but `hpcdistill jobs` will "

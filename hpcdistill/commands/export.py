@@ -29,7 +29,7 @@ def main(args: argparse.Namespace) -> int:
     """Export one checkpoint."""
     from hpcdistill.errors import StorageError
     from hpcdistill.io.checkpoint import read_checkpoint
-    from hpcdistill.io.whole_file import whole_file
+    from hpcdistill.whole_file import whole_file
 
     checkpoint = read_checkpoint(args.file)
     output = args.output or args.file.resolve().with_suffix(f".{args.format}")

@@ -18,6 +18,7 @@ from hpcdistill.data.readers.files import one_line, open_error
 from hpcdistill.data.readers.locate import Located, by_hand, data_root, find_archive, locate
 from hpcdistill.data.registry import KnownDataset, Layout, is_own_file, known_dataset
 from hpcdistill.errors import DataError, StorageError
+from hpcdistill.whole_file import whole_file
 
 Report = Callable[[str], None]
 
@@ -167,10 +168,8 @@ def _extract(tar: tarfile.TarFile, member: str, target: Path) -> None:
     source = tar.extractfile(member)
     if source is None:
         raise tarfile.TarError(f"{member} is not a file")
-    partial = target.with_name(target.name + ".part")
-    with source, partial.open("wb") as file:
+    with source, whole_file(target, durable=False) as file:
         shutil.copyfileobj(source, file)
-    partial.replace(target)
 
 
 def _summarise(dataset: Dataset, report: Report) -> None:

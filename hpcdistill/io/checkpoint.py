@@ -22,7 +22,6 @@ import numpy as np
 from hpcdistill.errors import CheckpointError
 
 SCHEMA_VERSION = 1
-TEMPORARY_SUFFIX = ".tmp"
 
 
 @dataclass(frozen=True)

@@ -16,9 +16,10 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcdistill.errors import EnvironmentSetupError, InterruptedWriteError, StorageError
-from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX, Checkpoint
+from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.mpi.partition import block_range
+from hpcdistill.whole_file import publish, temporary_name
 
 #: Room set aside on disk beyond the arrays, for HDF5's own structures.
 _METADATA_BYTES = 1 << 20
@@ -43,14 +44,13 @@ def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) ->
     Raises:
         StorageError: no space, quota, or I/O error; `path` is as it was before.
     """
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     n_bytes = sum(array.nbytes for array in checkpoint.arrays.values()) + _METADATA_BYTES
-    on_root(comm, lambda: _reserve(temporary, n_bytes))
+    temporary = on_root(comm, lambda: _reserve(path, n_bytes))
     try:
         _write_collectively(comm, temporary, checkpoint)
     except (OSError, RuntimeError) as error:  # h5py raises either when the disk fills up under it
         temporary.unlink(missing_ok=True)
-        raise InterruptedWriteError(str(_storage_error(temporary, error))) from error
+        raise InterruptedWriteError(str(_storage_error(path, error))) from error
     comm.Barrier()
     on_root(comm, lambda: _publish(temporary, path))
 
@@ -89,8 +89,13 @@ def _write_rows(comm: MPI.Intracomm, file: h5py.File, name: str, array: np.ndarr
     dataset.id.write(in_memory, in_file, rows, dxpl=transfer)
 
 
-def _reserve(temporary: Path, n_bytes: int) -> None:
-    """Ask for the disk space before any rank depends on it, so that a full disk is one clear error."""
+def _reserve(path: Path, n_bytes: int) -> Path:
+    """Ask for the disk space before any rank depends on it, so that a full disk is one clear error.
+
+    Returns:
+        the name under which `path` is written.
+    """
+    temporary = temporary_name(path)
     try:
         descriptor = os.open(temporary, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o666)
         try:
@@ -99,25 +104,16 @@ def _reserve(temporary: Path, n_bytes: int) -> None:
             os.close(descriptor)
     except OSError as error:
         temporary.unlink(missing_ok=True)
-        raise _storage_error(temporary, error, n_bytes) from error
+        raise _storage_error(path, error, n_bytes) from error
+    return temporary
 
 
 def _publish(temporary: Path, path: Path) -> None:
     try:
-        _sync(temporary)
-        os.replace(temporary, path)
-        _sync(path.parent)
+        publish(temporary, path)
     except OSError as error:
         temporary.unlink(missing_ok=True)
         raise _storage_error(path, error) from error
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _storage_error(path: Path, error: OSError | RuntimeError, n_bytes: int | None = None) -> StorageError:
@@ -125,7 +121,7 @@ def _storage_error(path: Path, error: OSError | RuntimeError, n_bytes: int | Non
     needed = f" for {n_bytes / 2**20:.1f} MiB" if n_bytes else ""
     reason = f"no space left{needed}" if full else str(error).splitlines()[0]
     return StorageError(
-        f"{path.parent}: checkpoint {path.name.removesuffix(TEMPORARY_SUFFIX)} could not be written ({reason}). "
+        f"{path.parent}: checkpoint {path.name} could not be written ({reason}). "
         "The checkpoints before it are intact: make room, then continue with --resume."
     )
 

@@ -7,12 +7,11 @@ figures. A record replaces an earlier one that measured the same.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
 from hpcdistill.errors import CheckpointError, StorageError
-from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX
+from hpcdistill.whole_file import whole_file
 
 #: What tells one measurement from another.
 _KEYS = ("kind", "step", "kernel", "images", "test_images", "seed", "width", "parameterization", "steps")
@@ -49,13 +48,11 @@ def add_evaluation(folder: Path, record: dict[str, Any]) -> None:
         StorageError: it cannot be written.
     """
     path = evaluations_path(folder)
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     records = [old for old in read_evaluations(folder) if not _measures_the_same(old, record)]
     try:
-        temporary.write_text(json.dumps({"records": [*records, record]}, indent=1) + "\n")
-        os.replace(temporary, path)
+        with whole_file(path) as file:
+            file.write(json.dumps({"records": [*records, record]}, indent=1).encode() + b"\n")
     except OSError as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written ({error.strerror}). What was measured is above.") from error
 
 

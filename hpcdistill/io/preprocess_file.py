@@ -8,14 +8,13 @@ Not collective.
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from hpcdistill.errors import CheckpointError, StorageError
-from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX
+from hpcdistill.whole_file import replacing
 
 
 @dataclass(frozen=True)
@@ -40,16 +39,13 @@ def write_zca(path: Path, stored: StoredZca) -> None:
     """
     import h5py
 
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
     try:
-        with h5py.File(temporary, "w") as file:
+        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
             file["zca/matrix"] = stored.matrix
             file.attrs.update(sha256=matrix_hash(stored.matrix), zca_reg=stored.reg, display_norm=stored.display_norm)
             file.flush()
             file.attrs["complete"] = True
-        os.replace(temporary, path)
     except (OSError, RuntimeError) as error:
-        temporary.unlink(missing_ok=True)
         raise StorageError(
             f"{path}: cannot be written ({error}). Free some space, then continue with --resume."
         ) from error

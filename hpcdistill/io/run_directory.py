@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 from hpcdistill.errors import CheckpointError, ConfigError, EnvironmentSetupError, StorageError
-from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX, Checkpoint, read_checkpoint
+from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.io.run_notes import RunNotes
+from hpcdistill.whole_file import TEMPORARY_SUFFIX, name_to_be, replacing, temporary_name
 
 #: Steps at which the papers' authors released checkpoints; then every `_LATE_INTERVAL` steps.
 PAPER_STEPS = frozenset((0, 1, 2, 4, 6, 8, 12, 18, 26, 37, 54, 78, 112, 162, 233, 335, 483, 695, 1000))
 _LATE_INTERVAL = 500
+#: What a run writes in its folder under a temporary name first.
+_OWN_NAMES = re.compile(r"(step-\d+|best|latest|preprocess)\.h5|(owner|reached|evaluation)\.json|probe")
 
 
 def in_paper_schedule(step: int) -> bool:
@@ -50,7 +53,7 @@ class RunDirectory:
             )
 
     def prepare(self, *, resume: bool) -> None:
-        """Make the folder, check that it can be written to, and take it over.
+        """Make the folder, check that it can be written to, take it over, and remove what a killed run left unfinished.
 
         Raises:
             ConfigError: it holds a run already, and `resume` was not asked for.
@@ -58,12 +61,11 @@ class RunDirectory:
         """
         if not resume:
             self.check_free()
-        probe = self.checkpoints / f"probe{TEMPORARY_SUFFIX}"
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            probe.touch()
+            temporary_name(self.checkpoints / "probe").touch()
             self.notes.take_over()  # first: a run that still writes must find out why its files are gone
-            for leftover in [*self.checkpoints.glob(f"*{TEMPORARY_SUFFIX}"), *self.path.glob(f"*{TEMPORARY_SUFFIX}")]:
+            for leftover in (*self._unfinished(self.checkpoints), *self._unfinished(self.path)):
                 leftover.unlink(missing_ok=True)
         except OSError as error:
             raise EnvironmentSetupError(
@@ -94,15 +96,19 @@ class RunDirectory:
     def published(self, step: int, keep: int) -> None:
         """Point `latest.h5` to a step's checkpoint that was just written, and remove those no longer kept."""
         try:
-            link = self.latest.with_name(self.latest.name + TEMPORARY_SUFFIX)
-            link.unlink(missing_ok=True)
-            link.symlink_to(self.checkpoint_path(step).relative_to(self.path))
-            os.replace(link, self.latest)
+            with replacing(self.latest, durable=False) as link:
+                link.symlink_to(self.checkpoint_path(step).relative_to(self.path))
             for old in self._steps()[:-keep]:
                 if not in_paper_schedule(old):
                     self.checkpoint_path(old).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{self.path}: checkpoints could not be tidied ({error}).") from error
+
+    @staticmethod
+    def _unfinished(folder: Path) -> list[Path]:
+        """Return the files of a folder that a run, and nothing else, was about to give their names."""
+        found = folder.glob(f"*{TEMPORARY_SUFFIX}")
+        return [path for path in found if _OWN_NAMES.fullmatch(name_to_be(path) or "")]
 
     def _steps(self) -> list[int]:
         names = (p.stem.removeprefix("step-") for p in self.checkpoints.glob("step-*.h5"))

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.errors import TakenOverError
-from hpcdistill.io.checkpoint import TEMPORARY_SUFFIX
+from hpcdistill.whole_file import whole_file
 
 #: Seconds between two notes of the step reached.
 _REACHED_INTERVAL_SECONDS = 1.0
@@ -103,13 +103,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 def _write(path: Path, note: dict[str, Any]) -> None:
     """Write a note so that a reader finds the old one or the new one."""
-    temporary = path.with_name(path.name + TEMPORARY_SUFFIX)
-    try:
-        temporary.write_text(json.dumps(note) + "\n")
-        os.replace(temporary, path)
-    except OSError:
-        temporary.unlink(missing_ok=True)
-        raise
+    with whole_file(path, durable=False) as file:  # one that is lost with its machine is missed by nobody
+        file.write(json.dumps(note).encode() + b"\n")
 
 
 def _try_to_write(path: Path, note: dict[str, Any]) -> None:

@@ -45,12 +45,16 @@ class Recorder:
         comm = self.experiment.comm
         with self._owned():
             write_checkpoint(comm, self.directory.checkpoint_path(step), self._pack(step, x_s, y_s, history, extra))
-            on_root(comm, lambda: self.directory.published(step, self.experiment.config.checkpoint.keep))
+            on_root(comm, lambda: self._published(step))
 
     def save_best(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History) -> None:
         """Write `best.h5`: the support with the best validation accuracy so far."""
         with self._owned():
             write_checkpoint(self.experiment.comm, self.directory.best, self._pack(step, x_s, y_s, history, {}))
+
+    def _published(self, step: int) -> None:
+        self.directory.notes.check_owner()  # `latest.h5` and the number of checkpoints are the newer run's
+        self.directory.published(step, self.experiment.config.checkpoint.keep)
 
     @contextmanager
     def _owned(self) -> Iterator[None]:

@@ -8,11 +8,24 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parents[2] / "hpcdistill"
-BELOW_RUN = {"errors", "config", "architecture", "jax_runtime", "progress", "gpu", "mpi", "data", "kernels", "linalg"}
+BELOW_RUN = {
+    "errors",
+    "whole_file",
+    "config",
+    "architecture",
+    "jax_runtime",
+    "progress",
+    "gpu",
+    "mpi",
+    "data",
+    "kernels",
+    "linalg",
+}
 BELOW_RUN |= {"distill", "io"}
 #: Each layer, and what it may import besides itself. `__main__` sees all.
 MAY_IMPORT = {
     "errors": set(),
+    "whole_file": set(),
     "attempt": set(),
     "architecture": {"errors"},
     "schema": {"errors"},
@@ -22,19 +35,19 @@ MAY_IMPORT = {
     "progress": set(),
     "gpu": {"errors"},
     "mpi": {"errors", "attempt", "launcher", "gpu"},
-    "data": {"errors"},
+    "data": {"errors", "whole_file"},
     "native": set(),
     "kernels": {"errors", "architecture", "jax_runtime", "gpu", "native"},
     "linalg": {"errors", "gpu", "mpi", "native"},
     "distill": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
-    "io": {"errors", "mpi"},
+    "io": {"errors", "whole_file", "mpi"},
     "run": BELOW_RUN | {"attempt"},
     "bench": BELOW_RUN | {"run"},
     "paper": {"errors", "config", "schema", "io"},
-    "cluster": {"errors", "attempt", "config", "schema", "progress", "io"},
+    "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
-MPI_FREE = ("errors", "attempt", "launcher", "architecture", "schema", "config", "jax_runtime", "progress", "gpu",
+MPI_FREE = ("errors", "whole_file", "attempt", "launcher", "architecture", "schema", "config", "jax_runtime", "progress", "gpu",
             "data", "kernels", "cluster")  # fmt: skip
 
 

@@ -110,7 +110,7 @@ def test_unpacks_an_archive_that_is_there(tmp_path, place):
     prepare("cifar-10", tmp_path, lines.append)
     assert "not the published one" in lines[0]
     assert f"{archive}: unpacked into {archive.parent}/cifar-10-batches-bin" in lines
-    assert not list(tmp_path.rglob("*.part"))
+    assert not list(tmp_path.rglob("*.tmp"))
     assert len(load_dataset("cifar-10", tmp_path).test) == 8
 
 

@@ -1,0 +1,86 @@
+"""Files that are complete or absent: written under a name that no other writer has, then renamed. Not collective."""
+
+from __future__ import annotations
+
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+#: Ends the name of every file that is not finished.
+TEMPORARY_SUFFIX = ".tmp"
+
+
+def temporary_name(path: Path) -> Path:
+    """Return a name beside `path` that no other writer has: `NAME.<12 hexadecimal digits>.tmp`."""
+    return path.with_name(f"{path.name}.{uuid.uuid4().hex[:12]}{TEMPORARY_SUFFIX}")
+
+
+def name_to_be(temporary: Path) -> str | None:
+    """Return the name that a file of `temporary_name` was to get, None for any other file."""
+    match = re.fullmatch(rf"(.+)\.[0-9a-f]{{12}}{re.escape(TEMPORARY_SUFFIX)}", temporary.name)
+    return match and match[1]
+
+
+def publish(temporary: Path, path: Path, *, durable: bool = True) -> None:
+    """Give a finished file its name; a reader finds what was there before, or all of it.
+
+    Args:
+        durable: it is on the disk before this returns, so that it outlives a machine that loses power.
+    """
+    if durable:
+        _flush(temporary)
+    os.replace(temporary, path)
+    if durable:
+        _flush(path.parent)
+
+
+@contextmanager
+def replacing(path: Path, *, durable: bool = True) -> Iterator[Path]:
+    """Yield a temporary name: what is written there becomes `path` if all goes well, and is removed if not.
+
+    Args:
+        durable: see `publish`.
+
+    Raises:
+        OSError: it cannot be written; what was there before is intact.
+    """
+    temporary = temporary_name(path)
+    try:
+        yield temporary
+        publish(temporary, path, durable=durable)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+@contextmanager
+def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
+    """Yield a file whose content becomes that of `path` if all goes well.
+
+    What is no file, such as /dev/stdout, is written to as it is. A link stays one.
+
+    Args:
+        durable: see `publish`.
+
+    Raises:
+        OSError: it cannot be written; what was there before is intact.
+    """
+    path = path.resolve() if path.is_file() else path
+    if path.exists() and not path.is_file():
+        with path.open("wb") as file:
+            yield file
+        return
+    with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
+        yield file
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
