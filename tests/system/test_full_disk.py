@@ -18,7 +18,7 @@ RANKS = [0, 2]
 UNCHECKED = """
 import sys
 import hpcdistill.io.checkpoint_write as writer
-writer._reserve = lambda temporary, n_bytes: None
+writer._reserve = lambda path, n_bytes: writer.temporary_name(path)
 from hpcdistill.__main__ import main
 sys.exit(main())
 """
