@@ -35,7 +35,7 @@ case "${parts[*]}" in
     mkdir -p build/coverage
     export COVERAGE_PROCESS_START=$PWD/pyproject.toml ;;  # whatever Python starts measures itself
 esac
-cores=$(nproc)
+cores=$(env -u OMP_NUM_THREADS nproc)  # which would print that number
 started=$SECONDS
 failed=()
 declare -A beside titles

@@ -59,7 +59,7 @@ compile_all() {  # compile_all PART …: on all cores
   local part name running=0
   for part in "$@"; do
     for name in $(sources "$part"); do
-      [ "$running" -lt "$(nproc)" ] || { wait -n; running=$((running - 1)); }
+      [ "$running" -lt "$(env -u OMP_NUM_THREADS nproc)" ] || { wait -n; running=$((running - 1)); }
       compile "$part" "$name" &
       running=$((running + 1))
     done
