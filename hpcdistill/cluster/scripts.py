@@ -105,15 +105,24 @@ def slurm_parameters(request: Request) -> dict[str, Any]:
 
 def python_command(profile: Profile) -> str:
     """Return how Python is started on the nodes."""
-    return f"{profile.launch.container} {profile.launch.python or shlex.quote(sys.executable)}".strip()
+    return f"{profile.launch.container} {_python(profile)}".strip()
 
 
 def local_script(request: Request, run: Run) -> str:
     """Return the shell lines that run one run on this machine; `"$@"` in them stands for more options."""
     profile = request.profile
     command = ["mpirun", "-n", str(profile.ranks), *profile.launch.arguments, *shlex.split(profile.launch.container)]
-    words = [profile.launch.python or sys.executable, "-m", "hpcdistill", *run.arguments(resume=request.resume)]
-    return "\n".join([*_environment_lines(profile), f'exec {shlex.join(command + words)} "$@"'])
+    words = ["-m", "hpcdistill", *run.arguments(resume=request.resume)]
+    line = f'exec {shlex.join(command)} {_python(profile)} {shlex.join(words)} "$@"'
+    return "\n".join([*_environment_lines(profile), line])
+
+
+def _python(profile: Profile) -> str:
+    """Return Python as a word of the shell."""
+    python = profile.launch.python
+    if not python:
+        return shlex.quote(sys.executable)
+    return python if re.fullmatch(r"[\w@%+=:,./-]+", python) else _in_double_quotes(python)
 
 
 def _lines_before(profile: Profile, folder: Path) -> list[str]:

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 from hpcdistill.errors import EnvironmentSetupError
 
-#: States from which a job goes on by itself.
-UNFINISHED = frozenset(
-    ("PENDING", "CONFIGURING", "RUNNING", "COMPLETING", "SUSPENDED", "STOPPED", "SIGNALING", "STAGE_OUT", "RESIZING",
-     "REQUEUED", "REQUEUE_FED", "REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT")
+#: States in which a job is over, as squeue's manual has them. From any other, known or not, it may go on.
+FINISHED = frozenset(
+    ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
+     "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT")
 )  # fmt: skip
 #: What `job_states` says of a job that Slurm no longer remembers.
 FORGOTTEN = "UNKNOWN"
@@ -44,6 +44,17 @@ def cluster_name() -> str:
     """
     found = re.search(r"^ClusterName\s*=\s*(\S+)", _run("scontrol", "show", "config"), re.MULTILINE)
     return found[1] if found else ""
+
+
+@functools.cache
+def max_array_jobs() -> int | None:
+    """Return how many jobs an array of this cluster can have, None where Slurm does not say.
+
+    Raises:
+        EnvironmentSetupError: no Slurm here, or it does not answer.
+    """
+    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run("scontrol", "show", "config"), re.MULTILINE)
+    return int(found[1]) if found else None
 
 
 def describe() -> str:

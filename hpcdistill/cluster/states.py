@@ -19,16 +19,18 @@ class JobState:
         name: in Slurm's words; UNKNOWN where nobody remembers the job.
         reason: why it waits; "" where that says nothing.
         attempt: 1 before it was requeued for the first time.
+        elsewhere: whether it is on another cluster or machine, which cannot be asked from here.
     """
 
     name: str
     reason: str = ""
     attempt: int = 1
+    elsewhere: bool = False
 
     @property
     def finished(self) -> bool:
-        """Whether it is over."""
-        return self.name not in slurm.UNFINISHED
+        """Whether it is over: not where that is not known."""
+        return self.name in slurm.FINISHED or self.name == slurm.FORGOTTEN
 
     @property
     def succeeded(self) -> bool:
@@ -56,12 +58,12 @@ def find_states(submissions: list[Submission]) -> dict[tuple[str, str], JobState
 
 def _state(submission: Submission, job: Job, here: str | None, known: dict[str, slurm.SlurmState]) -> JobState:
     attempts = read_attempts(Path(submission.folder), job.job_id)
+    if submission.where != (local.machine_name() if submission.executor == "local" else here):
+        ended = attempts and attempts[-1].isdigit() and attempts[-1] != str(EXIT_STOPPED)  # 75: may be requeued there
+        name = _from_attempts(attempts) if ended else f"on {submission.where}"
+        return JobState(name, attempt=max(1, len(attempts)), elsewhere=True)
     if submission.executor == "local":
-        if submission.where != local.machine_name():
-            return JobState(f"on {submission.where}")
         return JobState(local.job_state(Path(submission.folder), job.job_id), attempt=max(1, len(attempts)))
-    if submission.where != here:
-        return JobState(f"on {submission.where}")
     state = known[job.job_id]
     if state.name == slurm.FORGOTTEN and attempts:
         state = slurm.SlurmState(_from_attempts(attempts))

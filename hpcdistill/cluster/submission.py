@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -16,6 +17,11 @@ from hpcdistill.cluster.request import Request
 from hpcdistill.cluster.scripts import local_script, python_command, slurm_parameters
 from hpcdistill.cluster.task import RunTask
 from hpcdistill.errors import EnvironmentSetupError, StorageError
+
+#: Variables that tell of the job, the step or the rank that a process is; where Slurm's configuration is stays known.
+_ALLOCATION = re.compile(
+    r"(SLURM(?!_CONF$)|SBATCH_|SALLOC_|SRUN_|PMI_|PMIX_|OMPI_COMM_|OMPI_UNIVERSE_|PRTE_|MPI_LOCAL)"
+)
 
 
 def submit(request: Request) -> Submission:
@@ -47,8 +53,10 @@ def _submit_slurm(request: Request) -> list[str]:
 
     executor = SlurmExecutor(request.folder, python=python_command(request.profile))
     executor.update_parameters(**slurm_parameters(request))
+    tasks = [RunTask(run.arguments(resume=request.resume)) for run in request.runs]
     try:
-        jobs = executor.submit_array([RunTask(run.arguments(resume=request.resume)) for run in request.runs])
+        with _outside_of_allocations():
+            jobs = executor.submit_array(tasks)
     except (FailedJobError, FailedSubmissionError) as error:
         raise EnvironmentSetupError(
             f"sbatch refuses: {_last_line(str(error))}. Look at [resources] in the profile; --dry-run shows the script."
@@ -77,6 +85,18 @@ def _submit_local(request: Request) -> list[str]:
         with _detached_children():
             ids.append(executor.submit(task).job_id)
     return ids
+
+
+@contextmanager
+def _outside_of_allocations() -> Iterator[None]:
+    """Hide what an allocation or an MPI launcher has put into the environment: it would count for the job, too."""
+    hidden = {name: value for name, value in os.environ.items() if _ALLOCATION.match(name)}
+    for name in hidden:
+        del os.environ[name]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
 
 
 @contextmanager

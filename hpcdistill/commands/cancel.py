@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from hpcdistill.cluster.states import JobState
 
 HELP = "cancel submitted runs"
 
@@ -18,14 +22,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Cancel, and say what was cancelled."""
+    """Cancel, and say what was cancelled; the exit code is 2 where a job can be cancelled elsewhere only."""
     from hpcdistill.cluster import local, slurm
     from hpcdistill.cluster.registry import choose, submissions
     from hpcdistill.cluster.states import find_states
 
     chosen = choose(submissions(), args.ids)
     states = find_states(list({s.submitted: s for s, _ in chosen}.values()))
-    active = [(s, job) for s, job in chosen if not states[s.folder, job.job_id].finished]
+    live = [(s, job) for s, job in chosen if not states[s.folder, job.job_id].finished]
+    active = [(s, job) for s, job in live if not states[s.folder, job.job_id].elsewhere]
     slurm_ids = [job.job_id for s, job in active if s.executor == "slurm"]
     if slurm_ids:
         slurm.cancel(slurm_ids)
@@ -33,6 +38,11 @@ def main(args: argparse.Namespace) -> int:
         if s.executor == "local":
             local.cancel(job.job_id)
     for s, job in chosen:
-        over = (s, job) not in active
-        print(f"job {job.job_id}: {f'{states[s.folder, job.job_id].name} already' if over else 'cancelled'}")
-    return 0
+        print(f"job {job.job_id}: {_outcome(states[s.folder, job.job_id])}")
+    return 0 if active == live else 2
+
+
+def _outcome(state: JobState) -> str:
+    if state.finished:
+        return f"{state.name} already"
+    return f"is {state.name}, where it has to be cancelled" if state.elsewhere else "cancelled"

@@ -50,8 +50,9 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.cluster.scripts import script_text
 
     request = _request(args)
+    _refuse_if_busy(request)  # first: of a folder in which a job is at work, that is what matters
     request.check()
-    _refuse_if_busy(request)
+    _refuse_if_too_many(request)
     if args.dry_run:
         print(script_text(request))
         return 0
@@ -77,6 +78,20 @@ def main(args: argparse.Namespace) -> int:
         return 130
 
 
+def _refuse_if_too_many(request: Request) -> None:
+    """Raise `ConfigError` if a sweep has more points than an array of the cluster can have jobs."""
+    from hpcdistill.cluster import slurm
+
+    if request.profile.executor == "local" or len(request.runs) == 1 or not slurm.is_there():
+        return
+    most = slurm.max_array_jobs()
+    if most is not None and len(request.runs) > most:
+        raise ConfigError(
+            f"a sweep of {len(request.runs)} points: a job array of this cluster has at most {most} (MaxArraySize). "
+            "Split it into several submissions, each with a part of the values of one --sweep."
+        )
+
+
 def _refuse_if_busy(request: Request) -> None:
     """Raise `ConfigError` if a job that was submitted before waits or works in one of the folders."""
     from hpcdistill.cluster.registry import submissions
@@ -86,6 +101,11 @@ def _refuse_if_busy(request: Request) -> None:
     earlier = [s for s in submissions() if any(job.output in outputs for job in s.jobs)]
     states = find_states(earlier)
     for job, state in ((job, states[s.folder, job.job_id]) for s in earlier for job in s.jobs):
+        if job.output in outputs and not state.finished and state.elsewhere:
+            raise ConfigError(
+                f"{job.output}: job {job.job_id} was submitted there, {state}, and has not said that it is over. Look "
+                "and cancel it there, or give another folder with --output."
+            )
         if job.output in outputs and not state.finished:
             raise ConfigError(
                 f"{job.output}: job {job.job_id} is {state} there. Wait for it, end it with "

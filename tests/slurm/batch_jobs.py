@@ -20,8 +20,8 @@ CONFIGS = {
     "label_solve": {"method": "label_solve", "label_solve": {"chunk": 20}},
     "krr": {"method": "krr", "krr": {"draws": 40}, "support": {"images_per_class": 3}},
 }
-#: Seconds that a gradient takes longer, so that there is time to disturb a run.
-SLOW = "slow=0.1"
+#: Seconds that a gradient takes longer, so that there is time to disturb a run, and from when on it waits for that.
+SLOW = "slow=0.1 stall=25"
 #: Virtual nodes share a host: Open MPI's ranks must not look for each other in shared memory, and two attempts at a job
 #: that overlap on different nodes must not share temporary files.
 OPEN_MPI = {
@@ -115,7 +115,7 @@ class Workplace:
 
     def profile(self, *, nodes=1, ranks=2, acting="", launch=None, variables=None, **sections):
         """Write a profile: `ranks` in all on `nodes`; `acting` for tests/system/acting.py. Return its path."""
-        python = {"python": f"{sys.executable} {ACTING} {acting}"} if acting else {}
+        python = {"python": self._python(acting)} if acting else {}
         resources = {"nodes": nodes, "tasks_per_node": ranks // nodes, "time": "10"}
         table = {
             "resources": resources | sections.pop("resources", {}),
@@ -126,6 +126,14 @@ class Workplace:
         path = self.folder / f"profile-{len(list(self.folder.glob('profile-*')))}.toml"
         path.write_text(tomli_w.dumps(table))
         return path
+
+    def _python(self, acting):
+        """Write a Python that is `acting`, in a folder with a space in its name; return its path."""
+        path = self.folder / "my env" / re.sub(r"\W", "-", acting)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(f'#!/bin/sh\nexec {sys.executable} {ACTING} {acting} "$@"\n')
+        path.chmod(0o755)
+        return str(path)
 
     def config(self, **sections):
         """Write a configuration; return its path."""

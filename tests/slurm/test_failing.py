@@ -3,7 +3,6 @@
 import os
 import re
 import signal
-import sys
 
 import pytest
 from batch_jobs import CONFIGS, SLOW
@@ -61,7 +60,7 @@ def test_mpi_that_does_not_suit(workplace):
 def test_single_ranks_instead_of_one_communicator(workplace):
     """As with an MPI that starts alone where it finds no others: here, because it does not hear of Slurm."""
     hidden = "env -u PMIX_RANK -u PMIX_NAMESPACE -u SLURM_JOBID -u SLURM_NODELIST PMI_FD=0"
-    profile = workplace.profile(launch={"python": f"{hidden} {sys.executable}"})
+    profile = workplace.profile(launch={"container": hidden})
     result = workplace.call("submit", workplace.config(), "--profile", profile, "--wait")
     assert result.code == 2, result.stdout
     assert result.stdout.count("hpcdistill: error: srun has started 2 ranks, but MPI has 1: --mpi does not suit") == 1

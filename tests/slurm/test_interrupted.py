@@ -106,7 +106,7 @@ def test_killed_rank(workplace, undisturbed, nodes, rank):
 
 def test_the_log_says_how_much_is_lost(workplace, undisturbed):
     config = workplace.config(**CONFIGS["kip"] | {"checkpoint": {"every": 100}})
-    job = workplace.submit(config, workplace.profile(acting="slow=0.2"))
+    job = workplace.submit(config, workplace.profile(acting="slow=0.2 stall=25"))
     notes = RunNotes(job.output)
     job.wait_for_step(18)  # the papers' schedule has it; the next is 26
     wait_until(lambda: notes.read_reached().step > 20, "a step above 20")

@@ -55,6 +55,28 @@ def test_dry_run_is_what_sbatch_gets(workplace):
     assert shown.stdout.rstrip() == script.read_text().rstrip()
 
 
+def test_submitting_from_within_an_allocation(workplace):
+    """As in `salloc`'s shell: what it was given counts for it alone."""
+    mine = {"SLURM_JOB_ID": "777", "SLURM_NTASKS": "7", "SLURM_CPUS_PER_TASK": "2", "SLURM_DISTRIBUTION": "plane=4",
+            "SLURM_MEM_PER_NODE": "1", "SBATCH_TIMELIMIT": "0:01", "PMIX_RANK": "0",
+            "OMPI_COMM_WORLD_SIZE": "7"}  # fmt: skip
+    output = workplace.folder / "out"
+    result = workplace.call("submit", workplace.config(kip={"steps": 2}), "--profile", workplace.profile(),
+                            "--output", output, "--wait", **mine)  # fmt: skip
+    assert result.code == 0, result.stdout + result.stderr
+    assert "ranks 2" in next((output / "slurm").glob("*_log.out")).read_text()
+
+
+@pytest.mark.parametrize("more", [(), ("--dry-run",)])
+def test_sweep_larger_than_an_array_can_be(workplace, more):
+    output, points = workplace.folder / "out", ",".join(map(str, range(1002)))
+    result = workplace.call("submit", workplace.config(kip={"steps": 1}), "--profile", workplace.profile(),
+                            "--output", output, "--sweep", f"seed={points}", *more)  # fmt: skip
+    assert result.code == 2
+    assert "a sweep of 1002 points: a job array of this cluster has at most 1001 (MaxArraySize)" in result.stderr
+    assert not output.exists()
+
+
 def test_sweep_is_an_array(workplace):
     output = workplace.folder / "out"
     sweeps = ("--sweep", "seed=0,1", "--sweep", "kernel.architecture=FC1,conv relu flatten dense")

@@ -1,8 +1,11 @@
 """Python for a rank, with gradients that are slow, or that fail on one rank.
 
-`python acting.py slow=SECONDS fail=RANK -u -m MODULE ARGUMENTS`, as a command, or as `launch.python` of a profile.
+`python acting.py slow=SECONDS stall=COUNT fail=RANK -u -m MODULE ARGUMENTS`, as a command, or as `launch.python` of a
+profile. After COUNT gradients the first attempt at a job all but stands, so that a test that means to disturb it finds
+it at work, however late it comes.
 """
 
+import os
 import runpy
 import sys
 import time
@@ -11,14 +14,17 @@ from mpi4py import MPI
 
 from hpcdistill.distill.krr import Support
 
+#: Seconds of a gradient of a run that stalls.
+STALLED_SECONDS = 3.0
 
-def act(seconds, failing_rank):
-    """Let gradients take longer, and the third fail on one rank."""
+
+def act(seconds, stall, failing_rank):
+    """Let gradients take longer, and longer still after `stall` of them, and the third fail on one rank."""
     gradient, calls = Support.gradient, []
 
     def acted(self, *arguments):
         calls.append(None)
-        time.sleep(seconds)
+        time.sleep(seconds if len(calls) <= stall else STALLED_SECONDS)
         if MPI.COMM_WORLD.Get_rank() == failing_rank and len(calls) == 3:
             raise LookupError("a cosmic ray")
         return gradient(self, *arguments)
@@ -29,7 +35,9 @@ def act(seconds, failing_rank):
 def main():
     module = sys.argv.index("-m")
     options = dict(option.split("=") for option in sys.argv[1:module] if "=" in option)
-    act(float(options.get("slow", 0)), int(options.get("fail", -1)))
+    first = os.environ.get("HPCDISTILL_ATTEMPT", "1") == "1"
+    stall = int(options["stall"]) if "stall" in options and first else sys.maxsize
+    act(float(options.get("slow", 0)), stall, int(options.get("fail", -1)))
     sys.argv = sys.argv[module + 1 :]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

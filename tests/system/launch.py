@@ -22,7 +22,7 @@ MARK = "HPCDISTILL_STARTED_BY"
 HPCDISTILL = (sys.executable, "-m", "hpcdistill")
 ACTING = Path(__file__).with_name("acting.py")
 #: The command line, with steps that take long enough to disturb them, and nearly no work.
-SLOW_STEPS = (sys.executable, str(ACTING), "slow=0.05", "-m", "hpcdistill")
+SLOW_STEPS = (sys.executable, str(ACTING), "slow=0.05", "stall=25", "-m", "hpcdistill")
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,12 @@ def test_environment_is_made_before_the_ranks_start(tmp_path):
     assert "--cpu-bind=cores apptainer exec i.sif python3 -u -m submitit.core._submit" in lines[start]
 
 
+@pytest.mark.parametrize("executor", ["slurm", "local"])
+def test_python_may_lie_in_a_folder_with_a_space_in_its_name(tmp_path, executor):
+    profile = Profile(executor=executor, launch=Launch(python="$HOME/my env/bin/python"))
+    assert ' "$HOME/my env/bin/python" -' in script_text(request_of(tmp_path, profile))
+
+
 def test_script_for_this_machine(tmp_path):
     profile = Profile(
         executor="local", resources=Resources(tasks_per_node=3), launch=Launch(arguments=("--bind-to", "none"))

@@ -36,6 +36,19 @@ def test_what_the_last_attempt_tells_of_a_forgotten_job(attempts, state):
     assert states._from_attempts(attempts) == state
 
 
-def test_jobs_of_another_machine_are_said_to_be_there(tmp_path):
+@pytest.mark.parametrize(("said", "name", "finished"), [
+    (None, "on elsewhere", False), ("running", "on elsewhere", False), ("75", "on elsewhere", False),
+    ("killed", "on elsewhere", False), ("0", "COMPLETED", True), ("2", "FAILED", True),
+])  # fmt: skip
+def test_jobs_of_another_machine_are_over_only_where_they_have_said_so(tmp_path, said, name, finished):
+    if said is not None:
+        (tmp_path / "7.attempt-1").write_text(said + "\n")
     submission = Submission("local", "elsewhere", str(tmp_path), "2026-01-01", (Job("7", str(tmp_path), {}),))
-    assert states.find_states([submission])[str(tmp_path), "7"].name == "on elsewhere"
+    state = states.find_states([submission])[str(tmp_path), "7"]
+    assert (state.name, state.finished, state.elsewhere) == (name, finished, True)
+
+
+def test_a_state_that_is_not_known_is_not_the_end():
+    assert not states.JobState("EXPEDITING").finished
+    assert states.JobState(slurm.FORGOTTEN).finished
+    assert all(states.JobState(name).finished for name in slurm.FINISHED)
