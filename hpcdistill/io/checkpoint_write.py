@@ -16,6 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcdistill.errors import EnvironmentSetupError, InterruptedWriteError, StorageError
+from hpcdistill.hdf5 import without_lock
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.mpi.partition import block_range
@@ -45,9 +46,12 @@ def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) ->
         StorageError: no space, quota, or I/O error; `path` is as it was before.
     """
     n_bytes = sum(array.nbytes for array in checkpoint.arrays.values()) + _METADATA_BYTES
-    temporary = on_root(comm, lambda: _reserve(path, n_bytes))
+    temporary = on_root(comm, lambda: _check_room(path, n_bytes))
     try:
-        _write_collectively(comm, temporary, checkpoint)
+        _write_collectively(comm, temporary, path, checkpoint)
+    except StorageError:
+        temporary.unlink(missing_ok=True)
+        raise
     except (OSError, RuntimeError) as error:  # h5py raises either when the disk fills up under it
         temporary.unlink(missing_ok=True)
         raise InterruptedWriteError(str(_storage_error(path, error))) from error
@@ -55,21 +59,28 @@ def write_checkpoint(comm: MPI.Intracomm, path: Path, checkpoint: Checkpoint) ->
     on_root(comm, lambda: _publish(temporary, path))
 
 
-def _write_collectively(comm: MPI.Intracomm, temporary: Path, checkpoint: Checkpoint) -> None:
-    parallel = {"driver": "mpio", "comm": comm} if comm.Get_size() > 1 else {}
-    with h5py.File(temporary, "w", **parallel) as file:
+def _write_collectively(comm: MPI.Intracomm, temporary: Path, path: Path, checkpoint: Checkpoint) -> None:
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    arrays = {name: np.atleast_1d(array) for name, array in checkpoint.arrays.items()}
+    how = {"driver": "mpio", "comm": comm} if comm.Get_size() > 1 else without_lock()
+    with h5py.File(temporary, "w", **how) as file:
         file.attrs["complete"] = False
         for key, value in checkpoint.attributes.items():
             file.attrs[key] = value
-        for name, array in checkpoint.arrays.items():
-            _write_rows(comm, file, name, np.atleast_1d(array))
+        for name, array in arrays.items():
+            file.create_dataset(name, array.shape, array.dtype, dcpl=early)
+        file.flush()
+        on_root(comm, lambda: _hold_room(temporary, path))
+        for name, array in arrays.items():
+            _write_rows(comm, file[name], array)
         file.flush()
         file.attrs["complete"] = True
 
 
-def _write_rows(comm: MPI.Intracomm, file: h5py.File, name: str, array: np.ndarray) -> None:
+def _write_rows(comm: MPI.Intracomm, dataset: h5py.Dataset, array: np.ndarray) -> None:
     """Write this rank's rows of one array; all ranks take part, also those without rows."""
-    dataset = file.create_dataset(name, array.shape, array.dtype)
     if array.size == 0:
         return
     if comm.Get_size() == 1:
@@ -89,8 +100,10 @@ def _write_rows(comm: MPI.Intracomm, file: h5py.File, name: str, array: np.ndarr
     dataset.id.write(in_memory, in_file, rows, dxpl=transfer)
 
 
-def _reserve(path: Path, n_bytes: int) -> Path:
-    """Ask for the disk space before any rank depends on it, so that a full disk is one clear error.
+def _check_room(path: Path, n_bytes: int) -> Path:
+    """Ask for the disk space while no rank depends on it yet, so that a full disk is one clear error.
+
+    HDF5 then cuts the file to nothing; what holds the space is `_hold_room`.
 
     Returns:
         the name under which `path` is written.
@@ -106,6 +119,18 @@ def _reserve(path: Path, n_bytes: int) -> Path:
         temporary.unlink(missing_ok=True)
         raise _storage_error(path, error, n_bytes) from error
     return temporary
+
+
+def _hold_room(temporary: Path, path: Path) -> None:
+    """Have the disk give the blocks of a file whose arrays have their places, and are still to be written."""
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY)
+        try:
+            os.posix_fallocate(descriptor, 0, os.fstat(descriptor).st_size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        raise _storage_error(path, error) from error
 
 
 def _publish(temporary: Path, path: Path) -> None:

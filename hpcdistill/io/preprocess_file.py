@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.errors import CheckpointError, StorageError
+from hpcdistill.hdf5 import open_complete, without_lock
 from hpcdistill.whole_file import replacing
 
 
@@ -40,7 +41,7 @@ def write_zca(path: Path, stored: StoredZca) -> None:
     import h5py
 
     try:
-        with replacing(path) as temporary, h5py.File(temporary, "w") as file:
+        with replacing(path) as temporary, h5py.File(temporary, "w", **without_lock()) as file:
             file["zca/matrix"] = stored.matrix
             file.attrs.update(sha256=matrix_hash(stored.matrix), zca_reg=stored.reg, display_norm=stored.display_norm)
             file.flush()
@@ -60,10 +61,8 @@ def read_zca(path: Path, sha256: str = "") -> StoredZca:
     Raises:
         CheckpointError: missing, damaged, or another matrix.
     """
-    import h5py
-
     try:
-        with h5py.File(path, "r") as file:
+        with open_complete(path) as file:
             matrix, attributes = file["zca/matrix"][...], dict(file.attrs)
         stored = StoredZca(matrix, float(attributes["zca_reg"]), float(attributes["display_norm"]))
         intact = bool(attributes["complete"]) and matrix_hash(matrix) == attributes["sha256"]

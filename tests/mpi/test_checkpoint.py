@@ -1,10 +1,13 @@
 """Parallel HDF5: what is written comes back, on any number of ranks, whole or not at all."""
 
+import os
+
 import h5py
 import numpy as np
 import pytest
 
 from hpcdistill.errors import CheckpointError, StorageError
+from hpcdistill.io import checkpoint_write
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint, read_checkpoint
 from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
@@ -49,6 +52,18 @@ def test_writing_again_replaces(comm, shared_tmp_path):
     assert read_checkpoint(path).arrays.keys() == {"x"}
 
 
+def test_the_disk_has_given_the_space_before_the_first_row_is_written(comm, shared_tmp_path, monkeypatch):
+    write_rows, given = checkpoint_write._write_rows, []
+
+    def looking(comm, dataset, array):
+        given.append(512 * os.stat(dataset.file.filename).st_blocks)
+        write_rows(comm, dataset, array)
+
+    monkeypatch.setattr(checkpoint_write, "_write_rows", looking)
+    write_checkpoint(comm, shared_tmp_path / "a.h5", Checkpoint({"x": np.zeros((1000, 1000))}, ATTRIBUTES))
+    assert given[0] >= 8_000_000
+
+
 def test_a_folder_that_is_gone_is_an_error_on_every_rank(comm, shared_tmp_path):
     with pytest.raises(StorageError, match=r"gone: checkpoint a.h5 could not be written.*--resume"):
         write_checkpoint(comm, shared_tmp_path / "gone" / "a.h5", example())
@@ -85,14 +100,15 @@ def test_foreign_and_truncated_files_are_refused(comm, tmp_path):
         read_checkpoint(tmp_path / "cut.h5")
 
 
-def test_the_newest_and_the_papers_steps_are_kept(comm, shared_tmp_path):
+@pytest.mark.parametrize(("schedule", "steps"), [(True, (0, 6, 7, 9)), (False, (7, 9))])
+def test_the_newest_and_the_papers_steps_are_kept(comm, shared_tmp_path, schedule, steps):
     directory = RunDirectory(shared_tmp_path)
     on_root(comm, lambda: directory.prepare(resume=False))
     for step in (0, 3, 5, 6, 7, 9):
         write_checkpoint(comm, directory.checkpoint_path(step), example())
-        on_root(comm, lambda step=step: directory.published(step, keep=2))
+        on_root(comm, lambda step=step: directory.published(step, keep=2, schedule=schedule))
     kept = sorted(p.name for p in directory.checkpoints.iterdir())
-    assert kept == [f"step-{s:06d}.h5" for s in (0, 6, 7, 9)]
+    assert kept == [f"step-{s:06d}.h5" for s in steps]
     assert directory.latest.resolve().name == "step-000009.h5"
 
 
@@ -101,7 +117,7 @@ def test_a_link_that_cannot_be_made_is_an_error_on_every_rank(comm, shared_tmp_p
     on_root(comm, lambda: directory.prepare(resume=False))
     on_root(comm, lambda: (directory.latest / "in the way").mkdir(parents=True))
     with pytest.raises(StorageError, match="checkpoints could not be tidied"):
-        on_root(comm, lambda: directory.published(0, keep=2))
+        on_root(comm, lambda: directory.published(0, keep=2, schedule=True))
 
 
 def test_resuming_skips_a_damaged_checkpoint_and_says_so(comm, shared_tmp_path):

@@ -14,14 +14,15 @@ from hpcdistill.io.checkpoint import read_checkpoint
 
 RANKS = [0, 2]
 #: Runs the command line with the check of free space before each write left out, as if another program filled the disk
-#: between that check and the write.
+#: between that check and the write; then with the space not held either, as where a file system cannot.
 UNCHECKED = """
 import sys
 import hpcdistill.io.checkpoint_write as writer
-writer._reserve = lambda path, n_bytes: writer.temporary_name(path)
+writer._check_room = lambda path, n_bytes: writer.temporary_name(path)
 from hpcdistill.__main__ import main
 sys.exit(main())
 """
+NOT_HELD = UNCHECKED.replace("from", "writer._hold_room = lambda temporary, path: None\nfrom")
 
 
 @pytest.fixture
@@ -73,11 +74,12 @@ def test_disk_fills_up_and_is_cleared(tmp_path, small_disk, ranks):
 
 
 @pytest.mark.parametrize("ranks", RANKS)
-def test_disk_fills_up_during_a_write(tmp_path, small_disk, ranks):
+@pytest.mark.parametrize("program", [UNCHECKED, NOT_HELD], ids=["held", "not held"])
+def test_disk_fills_up_during_a_write(tmp_path, small_disk, ranks, program):
     config = write_config(tmp_path / "c.toml", kip={"steps": 30}, checkpoint={"keep": 30})
     output = small_disk / "out"
     fill(small_disk, 100_000)
-    check_full(run("run", config, "--output", output, ranks=ranks, program=(sys.executable, "-c", UNCHECKED)), output)
+    check_full(run("run", config, "--output", output, ranks=ranks, program=(sys.executable, "-c", program)), output)
     newest = sorted((output / "checkpoints").iterdir())[-1]
     assert read_checkpoint(newest).attributes["step"] == read_checkpoint(output / "latest.h5").attributes["step"]
 
