@@ -43,15 +43,22 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _check(comm: MPI.Intracomm, name: str, check: Callable[[], str]) -> bool:
-    from hpcdistill.mpi.collectives import agree_any
+    """Make a check on every rank, and print what the first rank says for which it fails. Collective.
+
+    Args:
+        check: raises on all ranks, or on some alone while the others need nothing of them any more.
+    """
+    from hpcdistill.mpi.collectives import gather_objects
 
     try:
         text, failed = check(), False
     except Exception as error:  # whatever is wrong is what the user wants to know
         text, failed = f"{type(error).__name__}: {error}", True
-    failed = agree_any(comm, failed)
+    told = gather_objects(comm, (failed, text))
+    rank = next((rank for rank, (failed, _) in enumerate(told) if failed), 0)
+    failed, text = told[rank]
     if comm.Get_rank() == 0:
-        print(f"{'FAIL' if failed else 'ok':<5} {name:<10} {text}", flush=True)
+        print(f"{'FAIL' if failed else 'ok':<5} {name:<10} {f'rank {rank}: ' * (rank > 0)}{text}", flush=True)
     return not failed
 
 
@@ -69,6 +76,7 @@ def _threads() -> str:
 
 
 def _hdf5(comm: MPI.Intracomm) -> str:
+    import platform
     import shutil
     import tempfile
     from pathlib import Path
@@ -78,14 +86,17 @@ def _hdf5(comm: MPI.Intracomm) -> str:
 
     from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint, read_checkpoint
     from hpcdistill.io.checkpoint_write import write_checkpoint
-    from hpcdistill.mpi.collectives import on_root
+    from hpcdistill.mpi.collectives import gather_objects, on_root
 
-    folder = Path(on_root(comm, tempfile.mkdtemp))
-    path = folder / "doctor.h5"
-    wanted = np.arange(7.0)
-    write_checkpoint(comm, path, Checkpoint({"x": wanted}, {"schema_version": SCHEMA_VERSION}))
-    right = on_root(comm, lambda: np.array_equal(read_checkpoint(path).arrays["x"], wanted))
-    on_root(comm, lambda: shutil.rmtree(folder))
+    nodes = len(set(gather_objects(comm, platform.node())))
+    where = None if nodes == 1 else os.getcwd()  # several nodes do not share their /tmp
+    folder = Path(on_root(comm, lambda: tempfile.mkdtemp(prefix="hpcdistill-doctor-", dir=where)))
+    path, wanted = folder / "doctor.h5", np.arange(7.0)
+    try:
+        write_checkpoint(comm, path, Checkpoint({"x": wanted}, {"schema_version": SCHEMA_VERSION}))
+        right = on_root(comm, lambda: np.array_equal(read_checkpoint(path).arrays["x"], wanted))
+    finally:
+        on_root(comm, lambda: shutil.rmtree(folder, ignore_errors=True))
     if not right:
         raise RuntimeError("a file written in parallel did not come back as it was")
     parallel = (
@@ -97,12 +108,16 @@ def _hdf5(comm: MPI.Intracomm) -> str:
 def _scalapack(comm: MPI.Intracomm) -> str:
     import numpy as np
 
-    from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
-    from hpcdistill.linalg.scalapack import ScalapackCholesky
+    from hpcdistill.mpi.collectives import agree
 
-    p_rows, p_cols = near_square_grid(comm.Get_size())
-    layout = BlockCyclic.of_rank(5, 5, 2, 2, p_rows, p_cols, comm.Get_rank())
+    with agree(comm):  # the library may be missing on one node
+        from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
+        from hpcdistill.linalg.scalapack import ScalapackCholesky
+
     matrix = np.eye(5) * 4 + 1
+    with agree(comm):
+        p_rows, p_cols = near_square_grid(comm.Get_size())
+        layout = BlockCyclic.of_rank(5, 5, 2, 2, p_rows, p_cols, comm.Get_rank())
     local = np.asfortranarray(matrix[np.ix_(*layout.local_to_global())])
     with ScalapackCholesky(comm, layout, local) as factor:
         x = factor.solve(np.ones((5, 1)))
@@ -122,13 +137,14 @@ def _gpu(comm: MPI.Intracomm) -> str:
     """No run needs a GPU, so its absence is no failure."""
     from hpcdistill.errors import NotSuitable
     from hpcdistill.gpu.cupy_device import find_device
-    from hpcdistill.mpi.collectives import agree_any
+    from hpcdistill.mpi.collectives import agree, agree_any
 
     device, reason = None, "not on every rank"
-    try:
-        device = find_device()
-    except NotSuitable as absent:
-        reason = str(absent)
+    with agree(comm):  # what fails on one rank must not leave the others waiting
+        try:
+            device = find_device()
+        except NotSuitable as absent:
+            reason = str(absent)
     everywhere = not agree_any(comm, device is None)
     return _describe_gpu(comm, device) if device and everywhere else f"none for backend cuda: {reason}"
 
@@ -137,12 +153,14 @@ def _describe_gpu(comm: MPI.Intracomm, device: Device) -> str:
     import numpy as np
 
     from hpcdistill.linalg.gpu import GpuCholesky
+    from hpcdistill.mpi.collectives import agree
     from hpcdistill.mpi.gpu_arrays import GPU_AWARE_VARIABLE, check_gpu_aware, gpu_aware
 
     matrix, ones = np.eye(5) * 4 + 1, np.ones((5, 1))
-    error = float(np.abs(matrix @ GpuCholesky(device, device.xp.asarray(matrix)).solve(ones) - 1).max())
-    if error > 1e-12:
-        raise RuntimeError(f"a 5×5 solve on {device.name} has residual {error:.1e}")
+    with agree(comm):
+        error = float(np.abs(matrix @ GpuCholesky(device, device.xp.asarray(matrix)).solve(ones) - 1).max())
+        if error > 1e-12:
+            raise RuntimeError(f"a 5×5 solve on {device.name} has residual {error:.1e}")
     check_gpu_aware(comm, device)
     sums = "in its memory" if gpu_aware() else f"through the host ({GPU_AWARE_VARIABLE}=1 if MPI reads its memory)"
     gib = device.memory_bytes / 2**30

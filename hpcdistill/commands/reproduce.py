@@ -80,7 +80,7 @@ def _chosen(args: argparse.Namespace) -> list[Cell]:
 
 def _run(comm: MPI.Intracomm, chosen: list[Cell], args: argparse.Namespace, asked: StopSignal) -> int:
     from hpcdistill.config import parse_config
-    from hpcdistill.mpi.collectives import free_windows
+    from hpcdistill.mpi.shared import free_windows
     from hpcdistill.paper.collect import cell_folder
     from hpcdistill.run.execute import execute
 

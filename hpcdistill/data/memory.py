@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from hpcdistill.errors import ConfigError
 
-_CGROUPS = Path("/sys/fs/cgroup")
+_CGROUPS, _OWN_CGROUPS = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 def available_bytes() -> int | None:
@@ -35,19 +36,32 @@ def _of_node() -> int | None:
 
 
 def _of_job() -> int | None:
-    """Return what is left of the tightest cgroup (version 2) that this process is in."""
+    """Return what is left of the tightest cgroup, of version 2 or 1, that this process is in."""
     try:
-        own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
+        lines = _OWN_CGROUPS.read_text().splitlines()
     except OSError:
         return None
-    folder = _CGROUPS / own
-    left = (_left(above) for above in (folder, *folder.parents) if above.is_relative_to(_CGROUPS))
-    return min((n for n in left if n is not None), default=None)
+    left = [n for line in lines if line.count(":") >= 2 for n in _left_above(*line.split(":", 2)[1:]) if n is not None]
+    return min(left, default=None)
 
 
-def _left(cgroup: Path) -> int | None:
+def _left_above(controllers: str, path: str) -> Iterator[int | None]:
+    """Yield what is left of a cgroup and of those that it is in, as a line of /proc/self/cgroup names it."""
+    if controllers == "":
+        root, names = _CGROUPS, ("memory.max", "memory.current")
+    elif "memory" in controllers.split(","):
+        root, names = _CGROUPS / "memory", ("memory.limit_in_bytes", "memory.usage_in_bytes")
+    else:
+        return
+    folder = root / path.lstrip("/")
+    for above in (folder, *folder.parents):
+        if above.is_relative_to(root):
+            yield _left(above, *names)
+
+
+def _left(cgroup: Path, limit: str, used: str) -> int | None:
     try:
-        return int((cgroup / "memory.max").read_text()) - int((cgroup / "memory.current").read_text())
+        return int((cgroup / limit).read_text()) - int((cgroup / used).read_text())
     except (OSError, ValueError):  # "max"
         return None
 

@@ -9,7 +9,6 @@ Errors: a rank that fails alone must not leave the others waiting. `agree` makes
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -146,57 +145,6 @@ def first_ranks(comm: MPI.Intracomm, count: int) -> MPI.Intracomm | None:
 def node_communicator(comm: MPI.Intracomm) -> MPI.Intracomm:
     """Return the communicator of the ranks that share this node's memory. Collective; the caller frees it."""
     return MPI.Intracomm(comm.Split_type(MPI.COMM_TYPE_SHARED))
-
-
-def share_array(node: MPI.Intracomm, array: np.ndarray | None) -> np.ndarray:
-    """Put the node's first rank's `array` into shared memory and return a read-only view on every rank of the node.
-
-    Args:
-        node: from `node_communicator`; collective.
-        array: on rank 0 of `node`; ignored on the others. One copy exists per node, for as long as the process lives.
-    """
-    frame = (array.shape, array.dtype) if node.Get_rank() == 0 and array is not None else ((), np.dtype("u1"))
-    shape, dtype = bcast_object(node, frame)
-
-    def fill(shared: np.ndarray) -> None:
-        if array is not None and node.Get_rank() == 0:
-            shared[...] = array
-
-    return fill_shared(node, shape, dtype, fill)
-
-
-def fill_shared(
-    node: MPI.Intracomm, shape: tuple[int, ...], dtype: np.dtype, fill: Callable[[np.ndarray], None]
-) -> np.ndarray:
-    """Return a read-only array in the node's shared memory to which each of its ranks has written a part.
-
-    Args:
-        node: from `node_communicator`; collective.
-        fill: called once on every rank with the whole array, to write this rank's part; raises nothing.
-    """
-    n_bytes = math.prod(shape) * dtype.itemsize
-    window = MPI.Win.Allocate_shared(n_bytes if node.Get_rank() == 0 else 0, 1, comm=node)
-    memory, _ = window.Shared_query(0)
-    shared = np.ndarray(shape, dtype, buffer=cast(Any, memory))
-    window.Lock_all()
-    fill(shared)
-    window.Sync()
-    node.Barrier()
-    window.Sync()
-    _windows.append(window)
-    shared.flags.writeable = False
-    return shared
-
-
-def free_windows() -> None:
-    """Free the shared-memory windows, before the program ends. Collective over all ranks."""
-    while _windows:
-        window = _windows.pop(0)
-        window.Unlock_all()
-        window.Free()
-
-
-_windows: list[MPI.Win] = []
 
 
 def pieces(array: Any, elements: int | None = None) -> Iterator[Any]:

@@ -18,7 +18,7 @@ from mpi4py import MPI
 from hpcdistill.attempt import report_ended, report_running
 from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError, MemoryShortageError
 from hpcdistill.launcher import check_size, is_first_rank
-from hpcdistill.mpi import collectives
+from hpcdistill.mpi.shared import free_windows
 
 #: How long the failing rank waits for the others to fail alike, before it aborts the job. On a loaded machine ranks may
 #: be seconds apart; one that aborts too early says again what another one says.
@@ -57,7 +57,7 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
         return 130 if interrupted else EXIT_INTERNAL
     if comm.Get_rank() == 0:
         report_ended(code)
-    collectives.free_windows()
+    free_windows()
     return code
 
 
@@ -69,7 +69,7 @@ def _end_failed(comm: MPI.Intracomm, message: str, code: int, *, at_once: bool =
         report_ended(code)
     if not arrived or at_once:
         _abort(comm, code)
-    collectives.free_windows()
+    free_windows()
 
 
 def _all_arrive(comm: MPI.Intracomm) -> bool:

@@ -11,7 +11,7 @@ import pytest
 
 from mpi4py import MPI
 
-from hpcdistill.mpi import collectives
+from hpcdistill.mpi.shared import free_windows
 
 WORLD = MPI.COMM_WORLD
 
@@ -46,7 +46,7 @@ def comm():
     duplicate = WORLD.Dup()
     yield duplicate
     duplicate.Barrier()
-    collectives.free_windows()
+    free_windows()
     duplicate.Free()
 
 

@@ -84,17 +84,3 @@ def test_on_root(comm):
     assert c.on_root(comm, lambda: comm.Get_rank()) == 0
     with pytest.raises(DataError):
         c.on_root(comm, lambda: (_ for _ in ()).throw(DataError("only rank 0 runs this")))
-
-
-def test_share_array_is_one_read_only_copy(comm):
-    node = c.node_communicator(comm)
-    wanted = np.arange(24, dtype=np.uint8).reshape(2, 3, 4)
-    shared = c.share_array(node, wanted if node.Get_rank() == 0 else None)
-    np.testing.assert_array_equal(shared, wanted)
-    with pytest.raises(ValueError, match="read-only"):
-        shared[0, 0, 0] = 1
-    empty = c.share_array(node, np.empty((0, 3)) if node.Get_rank() == 0 else None)
-    assert empty.shape == (0, 3)
-    comm.Barrier()
-    c.free_windows()
-    node.Free()

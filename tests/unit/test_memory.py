@@ -13,14 +13,27 @@ def test_this_machine_says_how_much_is_free():
     assert 0 < memory.available_bytes() <= total
 
 
-def test_the_limit_of_a_job_counts(tmp_path, monkeypatch):
-    own = Path("/proc/self/cgroup").read_text().strip().rpartition("::")[2].lstrip("/")
-    (tmp_path / own).mkdir(parents=True, exist_ok=True)
-    for name, text in (("memory.max", "5000"), ("memory.current", "2000")):
-        (tmp_path / own / name).write_text(text)
+VERSIONS = {
+    "2": ("0::/slurm/job_7", "slurm/job_7", "memory.max", "memory.current", "max"),
+    "1": ("11:cpuset:/a\n9:cpu,memory:/slurm/job_7\n1:name=systemd:/b\n0::/c", "memory/slurm/job_7",
+          "memory.limit_in_bytes", "memory.usage_in_bytes", str(2**63 - 4096)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_the_limit_of_a_job_counts(tmp_path, monkeypatch, version):
+    """Of cgroups of either version, as the kernel's documentation has them."""
+    lines, folder, limit_file, used_file, none = VERSIONS[version]
+    (tmp_path / "own").write_text(lines + "\n")
+    monkeypatch.setattr(memory, "_OWN_CGROUPS", tmp_path / "own")
     monkeypatch.setattr(memory, "_CGROUPS", tmp_path)
+    job, most = tmp_path / folder, "5000"
+    for above, limit in ((job, most), (job.parent, none)):
+        above.mkdir(parents=True, exist_ok=True)
+        (above / limit_file).write_text(limit)
+        (above / used_file).write_text("2000")
     assert memory.available_bytes() == 3000
-    (tmp_path / own / "memory.max").write_text("max")
+    (job / limit_file).write_text(none)
     assert memory.available_bytes() > 3000
 
 
