@@ -80,7 +80,7 @@ class GpuWorkspace(Workspace):
 
     def __init__(self, device: Device) -> None:
         self._device, self.xp = device, device.xp
-        self.most_factored = isqrt(device.memory_bytes // (8 * _MATRICES_ON_GPU))
+        self.most_factored = isqrt(device.memory_bytes // device.ranks // (8 * _MATRICES_ON_GPU))
 
     def asarray(self, array: Any) -> Any:
         """See `Workspace.asarray`."""

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcdistill.errors import EnvironmentSetupError, NotSuitable
+from hpcdistill.errors import NotSuitable
 from hpcdistill.gpu.device import Block, Device
 
 #: Where launchers say which of its node's ranks this is.
@@ -46,6 +46,9 @@ class CupyDevice:
         self.shared_bytes_reserved: int = attributes["ReservedSharedMemoryPerBlock"]
         self._multiprocessors: int = attributes["MultiProcessorCount"]
         self._pinned = np.empty(0, np.uint8)
+        self.ranks = 1
+        self._kernels: dict[tuple[Any, str, Block], Any] = {}
+        self._resident: dict[tuple[Any, str, Block], int] = {}
 
     def warps(self, dtype: np.dtype) -> tuple[int, int]:
         """See `Limits.warps`: 64 and 128 registers a thread."""
@@ -55,25 +58,27 @@ class CupyDevice:
         """Compile with NVRTC; CuPy keeps the result on disk.
 
         Raises:
-            EnvironmentSetupError: CuPy does not find, or cannot use, the libraries of the CUDA toolkit.
+            NotSuitable: CuPy does not find, or cannot use, the libraries of the CUDA toolkit; or NVRTC refuses.
         """
         module = self.xp.RawModule(code=source, options=COMPILER_OPTIONS)
         try:
             module.compile()
         except Exception as error:  # of several kinds, as to what is missing
-            first = str(error).splitlines()[:1] or [type(error).__name__]
-            raise EnvironmentSetupError(
-                f"CuPy cannot compile for {self.name} ({first[0]}). Install it with CUDA's libraries: {_INSTALL}; "
-                "or use --set kernel.backend=native."
+            remedy = "" if _is_refused(error) else f"; CUDA's libraries come with {_INSTALL}"
+            raise NotSuitable(
+                f"CuPy cannot compile for {self.name} ({_cause(error)}){remedy}", unexpected=True
             ) from error
         return module
 
     def resident_blocks(self, module: Any, name: str, block: Block) -> int:
         """Return blocks per multiprocessor, as the driver counts them, times multiprocessors."""
+        if (module, name, block) in self._resident:
+            return self._resident[module, name, block]
         kernel, driver = self._kernel(module, name, block), self.xp.cuda.driver
         each = driver.occupancyMaxActiveBlocksPerMultiprocessor(kernel.kernel.ptr, 32 * block.warps, block.shared_bytes)
         if each < 1:
             raise NotSuitable(f"a block of it does not fit a multiprocessor of {self.name}")
+        self._resident[module, name, block] = each * self._multiprocessors
         return each * self._multiprocessors
 
     def launch(self, module: Any, name: str, grid: int, block: Block, arguments: tuple[Any, ...]) -> None:
@@ -117,11 +122,25 @@ class CupyDevice:
 
     def _kernel(self, module: Any, name: str, block: Block) -> Any:
         """Return a kernel for which a multiprocessor has the shared memory of its blocks; the rest is cache."""
+        if (module, name, block) in self._kernels:
+            return self._kernels[module, name, block]
         kernel = module.get_function(name)
         kernel.max_dynamic_shared_size_bytes = block.shared_bytes
         wanted = block.blocks * (block.shared_bytes + self.shared_bytes_reserved)
         kernel.preferred_shared_memory_carveout = min(100, -(-100 * wanted // self.shared_bytes_in_all))
+        self._kernels[module, name, block] = kernel
         return kernel
+
+
+def _is_refused(error: Exception) -> bool:
+    """Whether it is NVRTC that does not take the source, and not that it is missing."""
+    return type(error).__name__ == "CompileException"
+
+
+def _cause(error: Exception) -> str:
+    """Return the lines of an error that say what is wrong, as one line."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return "; ".join([line for line in lines if "error" in line.lower()][:3] or lines[:1])
 
 
 @cache
@@ -129,7 +148,7 @@ def find_device() -> Device:
     """Return this rank's GPU.
 
     Raises:
-        NotSuitable: CuPy is not installed, or finds no GPU.
+        NotSuitable: CuPy is not installed, or finds no GPU, or the GPU fails.
 
     Not collective.
     """
@@ -143,7 +162,10 @@ def find_device() -> Device:
         raise NotSuitable(f"CuPy finds no GPU ({error})", unexpected=True) from None
     if count == 0:
         raise NotSuitable("CuPy finds no GPU", unexpected=True)
-    return CupyDevice(local_rank() % count)
+    try:
+        return CupyDevice(local_rank() % count)
+    except cupy.cuda.runtime.CUDARuntimeError as error:  # as where another process has it alone, or it is broken
+        raise NotSuitable(f"the GPU cannot be used ({error})", unexpected=True) from None
 
 
 def local_rank() -> int:

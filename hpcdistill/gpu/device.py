@@ -51,12 +51,14 @@ class Device(Limits, Protocol):
         name: of the device, for people.
         bus_id: which of its node's devices it is, whatever number it has for this process.
         memory_bytes: of the device, in all.
+        ranks: how many ranks share it.
         xp: CuPy, or what has its functions for arrays on the device.
     """
 
     name: str
     bus_id: str
     memory_bytes: int
+    ranks: int
     xp: Any
 
     def compile(self, source: str) -> Any:

@@ -135,7 +135,9 @@ class CudaBackend:
                 self._run("add_slices", grid, partial, count, slices, pixel_gradient[rows], norm_gradient[rows])
             if self.n_norms:
                 pixels, norms = h1.per_image
-                self._run("norms_adjoint", grid, *self._variance, pixels, norms, n1, norm_gradient, pixel_gradient,
+                found = self._with_room(norms.shape)  # the kernel finds them anew, and the handle's stay as they are
+                found[:] = norms
+                self._run("norms_adjoint", grid, *self._variance, pixels, found, n1, norm_gradient, pixel_gradient,
                           gradients, scratch)  # fmt: skip
         height, width, channels = self._image_shape
         return xp.ascontiguousarray(pixel_gradient.reshape(n1, channels, height, width).transpose(0, 2, 3, 1))

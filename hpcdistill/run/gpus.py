@@ -24,6 +24,8 @@ def check_gpus(comm: MPI.Intracomm, kernels: Kernels, reporter: Reporter) -> Non
     """
     device = kernels.ts.device
     gpus = gather_objects(comm, (platform.node(), device.bus_id if device else None))
+    if device is not None:
+        device.ranks = gpus.count((platform.node(), device.bus_id))
     if shared := most_ranks_of_a_gpu(gpus):
         reporter.say(f"warning: {shared} ranks share one GPU; one rank per GPU is faster (slurm/gpu.toml)")
     without = sorted({node for node, bus_id in gpus if bus_id is None})

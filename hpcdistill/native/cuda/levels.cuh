@@ -67,6 +67,9 @@ class Levels {
       const Covariance<T> out = Sweep<Net, T, L, M>(lane, pair_).run();
       total.s += out.s;
       total.t += out.t;
+      // What one lane of a warp has written to memory, another may use only after the warp has met: here the warp's
+      // gradient, to whose pixels the next task's lanes add.
+      if constexpr (M == Mode::adjoint) __syncwarp();
     }
     return total;
   }

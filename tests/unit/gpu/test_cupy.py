@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from host_cuda.arrays import DeviceArray, HostArrays
 
+from hpcdistill.errors import NotSuitable
+from hpcdistill.gpu.cupy_device import CupyDevice
+
 CUPY = Path(sys.prefix) / "cupy"
 #: What gpu/cupy_device.py calls.
 USED = [
@@ -92,16 +95,44 @@ print(choose_backend(parse_architecture("ConvNet"), (8, 8, 1), "float32", log=pr
 def test_cupy_without_the_libraries_of_cuda_is_an_error_with_a_remedy():
     program = """
 import cupy
-from hpcdistill.errors import EnvironmentSetupError
+from hpcdistill.errors import NotSuitable
 from hpcdistill.gpu.cupy_device import CupyDevice
 device = object.__new__(CupyDevice)
 device.name, device.xp = "H100", cupy
 try:
     device.compile('extern "C" __global__ void f() {}')
-except EnvironmentSetupError as error:
-    print(error)
+except NotSuitable as reason:
+    print(reason.unexpected, reason)
 """
     assert re.fullmatch(
-        r"CuPy cannot compile for H100 \(.+\)\. Install it with CUDA's libraries.*pip install 'hpcdistill\[cuda12\]'.*",
+        r"True CuPy cannot compile for H100 \(.+\); CUDA's libraries come with .*pip install 'hpcdistill\[cuda12\]'.*",
         with_cupy(program).strip(),
     )
+
+
+class CompileException(Exception):
+    """As CuPy's, which needs CUDA to be made."""
+
+
+REFUSED = """engine.cu(12): note: about it
+engine.cu(13): error: identifier "x" is undefined
+
+engine.cu(14): warning: unused
+1 error detected in the compilation of "engine.cu"."""
+
+
+def test_the_cause_of_an_error_of_compilation_is_told():
+    class Module:
+        def __init__(self, **options):
+            pass
+
+        def compile(self):
+            raise CompileException(REFUSED)
+
+    device = object.__new__(CupyDevice)
+    device.name, device.xp = "H100", type("xp", (), {"RawModule": Module})
+    with pytest.raises(NotSuitable, match=r'\(engine.cu\(13\): error: identifier "x" is undefined; 1 error detected'):
+        device.compile("")
+    with pytest.raises(NotSuitable) as caught:
+        device.compile("")
+    assert "pip install" not in str(caught.value)
