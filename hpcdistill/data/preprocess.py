@@ -26,6 +26,11 @@ class Preprocessing(Protocol):
         """Return what a checkpoint keeps of it, by name."""
         ...
 
+    @property
+    def standardisation(self) -> Standardisation:
+        """What comes first."""
+        ...
+
 
 @dataclass(frozen=True)
 class Standardisation:
@@ -45,6 +50,11 @@ class Standardisation:
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Return raw images `(n, h, w, c)` of any dtype standardised, as float64."""
         return (images.astype(np.float64) - self.mean) / self.std
+
+    @property
+    def standardisation(self) -> Standardisation:
+        """Itself."""
+        return self
 
     def invert(self, x: np.ndarray) -> np.ndarray:
         """Return the raw images, float64 and not rounded, that `apply` takes to `x`."""

@@ -59,20 +59,20 @@ class Zca:
     """Standardisation, normalisation of each image, whitening.
 
     Attributes:
-        standardise: what comes first.
+        standardisation: what comes first.
         matrix: `W` `(d, d)` float64, d = h·w·c; not to be changed.
         reg: the ridge it was made with, relative to the mean eigenvalue.
         display_norm: norm that images are given for viewing, since their own is lost: a training image's, on average.
     """
 
-    standardise: Standardisation
+    standardisation: Standardisation
     matrix: np.ndarray
     reg: float
     display_norm: float
 
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Return raw images `(n, h, w, c)` of any dtype whitened, as float64."""
-        return (normalise(self.standardise.apply(images)) @ self.matrix).reshape(images.shape)
+        return (normalise(self.standardisation.apply(images)) @ self.matrix).reshape(images.shape)
 
     def display(self, x: np.ndarray) -> np.ndarray:
         """Return whitened images as uint8 to look at: inverted, with average norm and brightness of training images.
@@ -82,12 +82,12 @@ class Zca:
         rows = scipy.linalg.cho_solve(self._factor, x.reshape(len(x), -1).T).T
         norms = np.linalg.norm(rows, axis=1, keepdims=True)
         rows = rows * (self.display_norm / np.where(norms > 0, norms, 1.0))
-        return self.standardise.display(rows.reshape(x.shape))
+        return self.standardisation.display(rows.reshape(x.shape))
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps of it; the matrix, which is large, is kept once for all of a run's."""
         zca = {"zca_reg": np.array([self.reg]), "display_norm": np.array([self.display_norm])}
-        return self.standardise.arrays() | zca
+        return self.standardisation.arrays() | zca
 
     @cached_property
     def _factor(self) -> tuple[np.ndarray, bool]:

@@ -67,10 +67,12 @@ def test_displayed_images_look_like_the_originals():
     assert shown.dtype == np.uint8
     for one, other in zip(images, shown, strict=True):
         inside = (other > 0) & (other < 255)
-        assert np.corrcoef(zca.standardise.apply(one)[inside], zca.standardise.apply(other)[inside])[0, 1] > 0.999
-    spread = zca.standardise.apply(shown).reshape(100, -1).std(axis=1)
+        assert (
+            np.corrcoef(zca.standardisation.apply(one)[inside], zca.standardisation.apply(other)[inside])[0, 1] > 0.999
+        )
+    spread = zca.standardisation.apply(shown).reshape(100, -1).std(axis=1)
     assert np.median(spread) == pytest.approx(
-        np.median(zca.standardise.apply(images).reshape(100, -1).std(axis=1)), rel=0.2
+        np.median(zca.standardisation.apply(images).reshape(100, -1).std(axis=1)), rel=0.2
     )
 
 
@@ -78,7 +80,9 @@ def test_constant_images_become_zeros_and_grey():
     images = smooth_images(50)
     images[7] = 99
     zca = fitted(images)
-    constant = np.rint(zca.standardise.invert(np.full((1, *SHAPE), 0.3)))  # the same in all channels once standardised
+    constant = np.rint(
+        zca.standardisation.invert(np.full((1, *SHAPE), 0.3))
+    )  # the same in all channels once standardised
     assert abs(normalise(np.full((1, *SHAPE), 4.2))).max() < 1e-12
     assert np.isfinite(zca.apply(constant)).all()
     assert zca.display(np.zeros((1, *SHAPE))).std() < 30

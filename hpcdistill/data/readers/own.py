@@ -8,11 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.data.dataset import Dataset, Split
+from hpcdistill.data.preprocess import fit_standardisation
 from hpcdistill.data.readers.check import make_split
 from hpcdistill.data.readers.files import expand_home
 from hpcdistill.data.readers.hdf5 import read_hdf5
 from hpcdistill.data.readers.npz import read_npz
 from hpcdistill.data.readers.own_arrays import check_images, check_labels
+from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import DataError
 
 KEYS = ("images", "labels", "test_images", "test_labels", "class_names")
@@ -46,7 +48,7 @@ def read_own(name: str) -> Dataset:
     test = _read_split(path, arrays, "test_", len(class_names)) if "test_images" in arrays else None
     if test is not None:
         _check_same_kind(path, train, test)
-    return Dataset(name, train, test, class_names, _display_range(path, train.images))
+    return Dataset(path.name, train, test, class_names, _display_range(path, train.images))
 
 
 def _required(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
@@ -95,6 +97,7 @@ def _check_classes(path: Path, train: Split, class_names: tuple[str, ...]) -> No
 
 
 def _check_same_kind(path: Path, train: Split, test: Split) -> None:
+    """Raise `DataError` unless both splits have images of one shape, type and unit."""
     if train.images.shape[1:] != test.images.shape[1:]:
         raise DataError(
             f"{path}: training images are {train.images.shape[1:]} but test images {test.images.shape[1:]} (h, w, c). "
@@ -105,6 +108,8 @@ def _check_same_kind(path: Path, train: Split, test: Split) -> None:
             f"{path}: training images are {train.images.dtype} but test images {test.images.dtype}. "
             "Store both as one type."
         )
+    some = np.arange(0, len(train), max(1, len(train) // UNITS_SAMPLE))
+    check_units(fit_standardisation(train.images, some, (0.0, 255.0)), test.images, f"{path}: 'test_images'")
 
 
 def _display_range(path: Path, images: np.ndarray) -> tuple[float, float]:

@@ -24,13 +24,22 @@ def check_images(images: np.ndarray, where: str) -> np.ndarray:
         raise DataError(f"{where} must be (n, h, w) or (n, h, w, c), it is {images.shape}. Reshape it.")
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if images.shape[1] in (1, 3) and images.shape[3] > 4:
+    if _has_channels_first(images.shape):
         raise DataError(f"{where} of shape {images.shape} has its channels first. Store them last: (n, h, w, c).")
     if images.dtype.kind in "iu":
         return _to_uint8(images, where)
     if images.dtype.kind == "f":
         return _to_float32(images, where)
     raise DataError(f"{where} is of type {images.dtype}. Store uint8 (0…255) or floating-point values.")
+
+
+def _has_channels_first(shape: tuple[int, ...]) -> bool:
+    """Return whether `(n, a, b, c)` can only be `(n, channels, h, w)`.
+
+    That is where b and c are equal and larger than a, or where a is at most four and the others are larger.
+    """
+    _, first, height, width = shape
+    return width > 4 and (first < height == width or first <= 4 < height)
 
 
 def check_labels(labels: np.ndarray, where: str) -> np.ndarray:

@@ -165,7 +165,7 @@ def test_own_file_is_validated(tmp_path):
     np.savez(path, images=np.eye(6).reshape(2, 3, 6), labels=np.array([0, 1]))
     lines = []
     prepare(str(path), None, lines.append)
-    assert lines == [f"{path}: 2 training and 0 test images of 3×6×1, float32, 2 classes"]
+    assert lines == [f"{path.name}: 2 training and 0 test images of 3×6×1, float32, 2 classes"]
     path.write_bytes(b"")
     with pytest.raises(DataError, match="not a readable"):
         prepare(str(path), None, lines.append)

@@ -36,7 +36,7 @@ def test_uint8_with_test_split_and_names(path):
     assert_split(dataset.train, IMAGES, LABELS)
     assert_split(dataset.test, IMAGES[:2], LABELS[:2])
     assert dataset.class_names == ("a", "b", "ç")
-    assert dataset.name == str(path)
+    assert dataset.name == path.name
     assert dataset.display_range == (0.0, 255.0)
 
 
@@ -183,10 +183,6 @@ def test_hdf5_objects(tmp_path, data_error):
         file["labels"] = LABELS
     data_error(path, None, str(path), "'images' is an object array")
     with h5py.File(path, "w") as file:
-        file["images"] = h5py.ExternalLink("nowhere.h5", "images")
-        file["labels"] = LABELS
-    data_error(path, None, str(path), "'images' is a link to 'images' of nowhere.h5")
-    with h5py.File(path, "w") as file:
         file["images"] = h5py.Empty("f4")
         file["labels"] = LABELS
     data_error(path, None, str(path), "'images' is an object array or empty")
@@ -197,4 +193,4 @@ def test_hdf5_larger_than_memory(tmp_path, data_error):
     with h5py.File(path, "w") as file:
         file.create_dataset("images", (2**40, 2**10, 2**10), np.uint8, chunks=(1, 8, 8))
         file["labels"] = LABELS
-    data_error(path, None, str(path), "Unable to allocate")
+    data_error(path, None, str(path), "'images' of shape (1099511627776, 1024, 1024) has only 0 bytes in the file")
