@@ -7,9 +7,12 @@ resolved configuration, which every output file carries.
 from __future__ import annotations
 
 import dataclasses
+import os
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import tomli_w
 
@@ -154,9 +157,11 @@ class Config:
         return tomli_w.dumps(dataclasses.asdict(self))
 
 
-#: Keys that a resumed run may change: they say how far and how often, not what is computed.
+#: Keys that a resumed run may change: they say how far, how often and from where, not what is computed. Whether the
+#: data are the same is seen from the data.
 RESUMABLE_KEYS = frozenset(
     {
+        "data.name",
         "data.root",
         "kip.steps",
         "kip.patience",
@@ -169,14 +174,24 @@ RESUMABLE_KEYS = frozenset(
 )
 
 
+#: Keys that KIP may change where it goes on, besides: the remedies of numerical errors. Checkpoints note it.
+ADJUSTABLE_KEYS = frozenset({"kip.learning_rate", "kip.label_learning_rate", "solve.reg", "kernel.precision"})
+#: Keys whose value is, or may be, the name of a file or folder, and whether it always is.
+_PATH_KEYS = {("data", "name"): False, ("data", "root"): True, ("support", "init"): False}
+_FILE_SUFFIXES = (".npz", ".h5", ".hdf5")
+
+
 def load_config(path: str | Path, settings: list[str] = []) -> Config:  # noqa: B006 - never changed
     """Read a TOML file, apply `section.key=value` settings, and return the checked configuration.
+
+    Names of files in it are relative to its folder, those in settings to the current one. All are absolute in the
+    result, which so means the same from anywhere.
 
     Raises:
         ConfigError: the file is missing or not TOML; a key, type or value is wrong. The message names it and the valid
             ones.
     """
-    return parse_config(read_text(path), settings, str(path))
+    return parse_config(read_text(path), settings, str(path), Path(path).parent)
 
 
 def read_text(path: str | Path) -> str:
@@ -189,14 +204,26 @@ def read_text(path: str | Path) -> str:
         raise ConfigError(f"{path}: cannot be read ({error}).") from None
 
 
-def parse_config(text: str, settings: list[str] = [], where: str = "configuration") -> Config:  # noqa: B006
-    """Return the checked configuration of a TOML text with `section.key=value` settings applied. See `load_config`."""
+def parse_config(
+    text: str,
+    settings: list[str] = [],  # noqa: B006 - never changed
+    where: str = "configuration",
+    folder: Path = Path(),
+) -> Config:
+    """Return the checked configuration of a TOML text with `section.key=value` settings applied. See `load_config`.
+
+    Args:
+        where: for messages.
+        folder: what names of files in the text are relative to.
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}.") from None
+    _make_absolute(table, folder)
     for setting in settings:
         apply_setting(table, setting)
+    _make_absolute(table, Path())
     config = build(Config, table, "", where)
     _check_together(config)
     return config
@@ -204,9 +231,30 @@ def parse_config(text: str, settings: list[str] = [], where: str = "configuratio
 
 def changed_keys(old: Config, new: Config) -> list[str]:
     """Return `section.key: old → new` for the keys that differ and that a resumed run may not change."""
+    may_change = RESUMABLE_KEYS | (ADJUSTABLE_KEYS if new.method == "kip" else frozenset())
+    return _changes(old, new, lambda key: key not in may_change)
+
+
+def adjusted_keys(old: Config, new: Config) -> list[str]:
+    """Return the same for the keys that differ and decide what is computed, though a resumed run may change them."""
+    return _changes(old, new, lambda key: key in ADJUSTABLE_KEYS)
+
+
+def _changes(old: Config, new: Config, counts: Callable[[str], bool]) -> list[str]:
     before, after = flatten(old), flatten(new)
-    return [f"{key}: {before[key]!r} → {after[key]!r}" for key in before
-            if key not in RESUMABLE_KEYS and before[key] != after[key]]  # fmt: skip
+    return [f"{key}: {before[key]!r} → {after[key]!r}" for key in before if counts(key) and before[key] != after[key]]
+
+
+def _make_absolute(table: dict[str, Any], folder: Path) -> None:
+    """Make names of files and folders in a TOML table absolute that are relative to `folder`."""
+    for (section, name), always in _PATH_KEYS.items():
+        keys = table.get(section)
+        if not isinstance(keys, dict):
+            continue
+        value = keys.get(name)
+        if isinstance(value, str) and value and (always or os.sep in value or value.lower().endswith(_FILE_SUFFIXES)):
+            path = os.path.expanduser(value)  # which leaves the ~ of no user for the reader to complain of
+            keys[name] = value if path.startswith("~") else os.path.abspath(folder / path)
 
 
 def _check_together(config: Config) -> None:

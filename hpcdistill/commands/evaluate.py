@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
           mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5 --kernel ConvNet --kernel FC3 --kernel Conv-Vec3
           mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5 --natural 1,10,100 --draws 5
 
-        Figures are kept in the run's folder, in evaluations.json, from which `export --format html` takes them; draws
-        of natural images that are there already are not measured again.
+        Figures are kept in the run's folder, in evaluations/, from which `export --format html` takes them. Draws of
+        natural images that are there already, of the same data and settings, are not measured again.
         """
     )
     parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
@@ -69,7 +69,7 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     if args.draws < 1:
         raise ConfigError(f"--draws must be at least 1, not {args.draws}.")
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
-    config = for_evaluation(parse_config(checkpoint.attributes["config"], args.settings, str(args.file)))
+    config = for_evaluation(parse_config(checkpoint.attribute("config"), args.settings, str(args.file)))
     names = args.kernels or [config.kernel.architecture]
     configs = [config.with_architecture(name) for name in names]
     _ = [one.architecture for one in configs]  # raises if one is unknown
@@ -81,15 +81,13 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
 
 
 def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Path, args: argparse.Namespace) -> None:
-    from hpcdistill.io.evaluations import add_evaluation
     from hpcdistill.mpi.collectives import on_root
-    from hpcdistill.run.evaluate import distilled_record, measure_natural, measure_support, parse_sizes
+    from hpcdistill.run.evaluate import measure_distilled, measure_natural, parse_sizes
 
     x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
-    per_class, step = max(1, len(x_s) // experiment.dataset.n_classes), int(checkpoint.attributes["step"])
+    per_class = max(1, len(x_s) // experiment.dataset.n_classes)
     sizes = on_root(experiment.comm, lambda: parse_sizes(experiment, args.natural, per_class))
-    tally = measure_support(experiment, x_s, y_s)
-    on_root(experiment.comm, lambda: add_evaluation(folder, distilled_record(experiment, step, len(x_s), tally)))
+    tally = measure_distilled(experiment, x_s, y_s, checkpoint.attribute("step"), folder)
     experiment.reporter.say(_figures(experiment, args.file, len(x_s), tally))
     for size in sizes:
         natural = measure_natural(experiment, size, args.draws, folder)
@@ -97,7 +95,9 @@ def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Pat
 
 
 def _figures(experiment: Experiment, file: Path, images: int, tally: Tally) -> str:
-    from hpcdistill.run.evaluate import kernel_name
+    import numpy as np
+
+    from hpcdistill.run.measurement import kernel_name
 
     names = experiment.dataset.class_names
     lines = [f"{file}: {images} support images, {kernel_name(experiment.config)}: test accuracy {tally.accuracy:.2%}, "
@@ -107,7 +107,8 @@ def _figures(experiment: Experiment, file: Path, images: int, tally: Tally) -> s
     width = max(len(name) for name in names)
     lines.append(f"  {'class':<{width}}  accuracy  predicted as {', '.join(names)}")
     for name, accuracy, row in zip(names, tally.class_accuracy, tally.confusion, strict=True):
-        lines.append(f"  {name:<{width}}  {accuracy:>8.2%}  " + " ".join(f"{number:>5}" for number in row))
+        shown = "–" if np.isnan(accuracy) else f"{accuracy:.2%}"  # no test images
+        lines.append(f"  {name:<{width}}  {shown:>8}  " + " ".join(f"{number:>5}" for number in row))
     return "\n".join(lines)
 
 

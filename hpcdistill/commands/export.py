@@ -63,6 +63,6 @@ def _export_html(path: Path, checkpoint: Checkpoint, file: BinaryIO, folder: Pat
     from hpcdistill.io.report.document import report
     from hpcdistill.paper.published import published_lines
 
-    config = parse_config(checkpoint.attributes["config"], where=str(path))
+    config = parse_config(checkpoint.attribute("config"), where=str(path))
     setting = (config.data.name, config.method, config.kernel.architecture, config.preprocess.zca)
     file.write(report(checkpoint, read_evaluations(folder), dict(published_lines(*setting))).encode())

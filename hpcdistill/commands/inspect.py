@@ -40,15 +40,15 @@ def _describe(path: Path, checkpoint: Checkpoint) -> None:
     from rich.console import Console
 
     console = Console(highlight=False, soft_wrap=True)
-    arrays, attributes = checkpoint.arrays, checkpoint.attributes
+    arrays = checkpoint.arrays
     console.print(f"{path} -> {path.resolve().name}" if path.is_symlink() else str(path), style="bold", markup=False)
-    for name in ("method", "dataset", "architecture", "step", "hpcdistill_version", "git_commit", "schema_version"):
-        console.print(f"  {name:<20} {attributes[name]}", markup=False)
+    for name in ("method", "dataset", "architecture", "step", "hpcdistill_version", "git_commit"):
+        console.print(f"  {name:<20} {checkpoint.attribute(name)}", markup=False)
     console.print("arrays", style="bold")
     for name in sorted(arrays):
         console.print(f"  /{name:<30} {arrays[name].dtype!s:<8} {arrays[name].shape}", markup=False)
     console.print("configuration", style="bold")
-    console.print("\n".join("  " + line for line in attributes["config"].splitlines() if line), markup=False)
+    console.print("\n".join("  " + line for line in checkpoint.attribute("config").splitlines() if line), markup=False)
     console.print("history", style="bold")
     console.print(_history_table(arrays))
 
@@ -81,14 +81,16 @@ def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    attributes = [checkpoint.attributes for _, checkpoint in checkpoints]
-    common = [name for name in ("dataset", "architecture") if len({a[name] for a in attributes}) == 1]
-    columns = [name for name in ("dataset", "architecture") if name not in common]
+    found = {
+        name: [checkpoint.attribute(name) for _, checkpoint in checkpoints] for name in ("dataset", "architecture")
+    }
+    common = [name for name, values in found.items() if len(set(values)) == 1]
+    columns = [name for name in found if name not in common]
     table = Table("support", "images", *columns, "steps", "test accuracy", "seconds", box=None)
     for _, checkpoint in checkpoints:
         table.add_row(*_comparison_row(checkpoint, columns))
     console = Console(highlight=False, soft_wrap=True)
-    console.print("\n".join(f" {name}: {attributes[0][name]}" for name in common), markup=False)
+    console.print("\n".join(f" {name}: {found[name][0]}" for name in common), markup=False)
     console.print(table)
 
 
@@ -98,14 +100,14 @@ _METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural ima
 def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ...]:
     import numpy as np
 
-    array, attributes = checkpoint.array, checkpoint.attributes
+    array = checkpoint.array
     accuracy = array("history/test_accuracy")
     accuracy = accuracy[np.isfinite(accuracy)]
-    method, shown = attributes["method"], f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
-    name = _METHOD_NAMES[method]
+    method, shown = checkpoint.attribute("method"), f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
+    name = _METHOD_NAMES.get(method, method)
     if method == "krr" and len(accuracy) > 1:
         name = f"{name}, mean of {len(accuracy)} draws"
         shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"
-    steps = str(attributes["step"]) if method == "kip" else ""
+    steps = str(checkpoint.attribute("step")) if method == "kip" else ""
     seconds = f"{np.nanmax(array('history/seconds'), initial=0.0):.1f}"
-    return name, str(len(array("support/images"))), *(str(attributes[c]) for c in columns), steps, shown, seconds
+    return name, str(len(array("support/images"))), *(checkpoint.attribute(c) for c in columns), steps, shown, seconds

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from hpcdistill.commands.arguments import number_from_zero, positive, positive_number
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from mpi4py import MPI
 
-    from hpcdistill.io.checkpoint import Checkpoint
     from hpcdistill.run.experiment import Experiment
     from hpcdistill.run.transfer import Measured, TransferRequest, TransferResult
 
@@ -40,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         divided by images times classes. The papers' networks have width 1024. JAX trains on the CPU unless
         JAX_PLATFORMS says otherwise.
 
-        Figures are kept in the run's folder, in evaluations.json, from which `export --format html` takes them.
+        Figures are kept in the run's folder, in evaluations/, from which `export --format html` takes them.
         """
     )
     parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
@@ -90,7 +91,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.bench.report import check_writable, write_json
     from hpcdistill.config import parse_config
     from hpcdistill.io.checkpoint import read_checkpoint
-    from hpcdistill.io.evaluations import add_evaluation
+    from hpcdistill.io.evaluations import write_evaluation
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
@@ -100,18 +101,20 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     on_root(comm, lambda: check_writable(args.json))
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
     x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
-    config = for_evaluation(parse_config(checkpoint.attributes["config"], args.settings, str(args.file)))
+    config = for_evaluation(parse_config(checkpoint.attribute("config"), args.settings, str(args.file)))
     config = config.with_architecture(args.architecture or config.kernel.architecture)
     _ = config.architecture  # raises if it is unknown
     directory = RunDirectory.of_checkpoint(args.file)
     with Reporter(comm.Get_rank() == 0) as reporter:
         experiment = load_evaluation(comm, config, checkpoint, directory, reporter)
-        result = transfer(experiment, x_s, y_s, _request(args))
+        request = _request(args)
+        result = transfer(experiment, x_s, y_s, request)
         reporter.say(_figures(args.file, result))
         if args.json:
             on_root(comm, lambda: write_json(args.json, _content(args.file, result)))
             reporter.say(f"wrote {args.json}")
-        on_root(comm, lambda: add_evaluation(directory.path, _record(experiment, checkpoint, result)))
+        record = _record(experiment, (x_s, y_s), request, result)
+        on_root(comm, lambda: write_evaluation(directory.path, record))
 
 
 def _request(args: argparse.Namespace) -> TransferRequest:
@@ -148,21 +151,17 @@ def _content(file: Path, result: TransferResult) -> dict[str, Any]:
             "versions": versions()}  # fmt: skip
 
 
-def _record(experiment: Experiment, checkpoint: Checkpoint, result: TransferResult) -> dict[str, Any]:
+def _record(
+    experiment: Experiment, support: tuple[np.ndarray, np.ndarray], request: TransferRequest, result: TransferResult
+) -> dict[str, Any]:
     """Return what the run's folder keeps."""
-    from hpcdistill.bench.machine import now
+    from hpcdistill.run.measurement import new_record
 
-    return {
-        "kind": "transfer",
-        "step": int(checkpoint.attributes["step"]),
-        "kernel": result.architecture,
-        "images": result.distilled.images,
-        "test_images": result.test_images,
-        "seed": experiment.config.seed,
-        "width": result.width,
-        "parameterization": result.parameterization,
-        "steps": result.steps,
-        "distilled": list(result.distilled.accuracies),
-        "natural": list(result.natural.accuracies),
-        "date": now(),
+    asked = dataclasses.asdict(request.training) | {
+        "width": request.width,
+        "parameterization": request.parameterization,
+        "seeds": request.seeds,
+        "natural_draws": request.natural_draws,
     }
+    figures = {"distilled": list(result.distilled.accuracies), "natural": list(result.natural.accuracies)}
+    return new_record(experiment, "transfer", support, images=len(support[0]), **asked) | figures

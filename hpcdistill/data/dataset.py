@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
+
+from hpcdistill.digest import sha256_of
 
 
 @dataclass(frozen=True)
@@ -22,6 +25,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def sha256(self) -> str:
+        """Return a digest of images and labels."""
+        return sha256_of(self.images, self.labels)
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -33,6 +40,7 @@ class Dataset:
         test: the test split, or None where the user's file has none.
         class_names: one per class.
         display_range: raw values shown as black and as white; (0, 255) for uint8 images.
+        sha256: `Split.sha256` by name of the split, "train" and, where there is one, "test"; empty until it is needed.
     """
 
     name: str
@@ -40,6 +48,7 @@ class Dataset:
     test: Split | None
     class_names: tuple[str, ...]
     display_range: tuple[float, float] = (0.0, 255.0)
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def n_classes(self) -> int:
@@ -51,6 +60,11 @@ class Dataset:
         """`(height, width, channels)` of an image."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+    def with_sha256(self) -> Dataset:
+        """Return the same data with the digests of its splits."""
+        splits = {"train": self.train} | ({} if self.test is None else {"test": self.test})
+        return replace(self, sha256={name: split.sha256() for name, split in splits.items()})
 
     def split(self, name: str) -> Split:
         """Return the split "train" or "test", which must be there."""

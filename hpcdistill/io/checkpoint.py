@@ -8,7 +8,8 @@ Layout (schema version 1):
     /optimizer/{images,labels}/…  (KIP)                /label_solve/{square,absorbed}  (Label Solve: between chunks)
     /random/{seed,step}                                /history/{step,loss,train_accuracy,…,seconds}
     attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, class_names,
-                architecture, step, complete
+                architecture, step, train_sha256, test_sha256 (of the data), zca_sha256, changes (of settings, on the
+                way), complete
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.errors import CheckpointError
+from hpcdistill.hdf5 import open_complete
 
 SCHEMA_VERSION = 1
 
@@ -45,6 +47,21 @@ class Checkpoint:
             )
         return self.arrays[name]
 
+    def attribute(self, name: str) -> Any:
+        """Return an attribute of the file: `step` as a whole number, any other as text.
+
+        Raises:
+            CheckpointError: the file has none of that name, or it is of another type.
+        """
+        value, kind = self.attributes.get(name), int if name == "step" else str
+        if type(value) is not kind:
+            found = "no attribute" if value is None else f"a {type(value).__name__} as attribute"
+            raise CheckpointError(
+                f"{self.where}: has {found} {name}, which this needs: it was changed after it was written. "
+                "Use another checkpoint of the run."
+            )
+        return value
+
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the arrays below `prefix`, by the rest of their path."""
         return {k.removeprefix(prefix + "/"): v for k, v in self.arrays.items() if k.startswith(prefix + "/")}
@@ -62,7 +79,7 @@ def read_checkpoint(path: Path, group: str = "") -> Checkpoint:
     import h5py  # not above: what asks only for names of files does without, as on login nodes that lack its libraries
 
     try:
-        with h5py.File(path, "r") as file:
+        with open_complete(path) as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             _check_attributes(path, attributes)
             names: list[str] = []

@@ -1,66 +1,71 @@
-"""`OUTPUT/evaluations.json`: what `evaluate` and `transfer` have measured of a run's checkpoints. Not collective.
+"""`OUTPUT/evaluations/`: what `evaluate` and `transfer` have measured of a run's checkpoints. Not collective.
 
-A JSON object `{"records": [...]}`; each record has a `kind` ("distilled", "natural" or "transfer"), a `date`, and its
-figures. A record replaces an earlier one that measured the same.
+A JSON file for each measurement: its `kind` ("distilled", "natural" or "transfer"), a `key` that is the same for what
+measures the same, its figures and their `date`. The file is named after kind and key. So a new measurement replaces an
+older one of the same, and processes that measure side by side do not get in each other's way.
 """
 
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from hpcdistill.errors import CheckpointError, StorageError
 from hpcdistill.whole_file import whole_file
 
-#: What tells one measurement from another.
-_KEYS = ("kind", "step", "kernel", "images", "test_images", "seed", "width", "parameterization", "steps")
-
 
 def evaluations_path(folder: Path) -> Path:
     """Return where the records of a run are."""
-    return folder / "evaluations.json"
+    return folder / "evaluations"
 
 
 def read_evaluations(folder: Path) -> list[dict[str, Any]]:
-    """Return the records of a run's folder, none where nothing was measured.
+    """Return the records of a run's folder in the order of their dates, none where nothing was measured.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: a file is damaged.
     """
-    path = evaluations_path(folder)
-    try:
-        records = json.loads(path.read_text())["records"]
-        if not all(isinstance(record, dict) and "kind" in record for record in records):
-            raise ValueError("a record has no kind")
-    except FileNotFoundError:
-        return []
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise CheckpointError(f"{path}: cannot be read ({error}). Remove it, and measure anew.") from None
-    return records
+    records = [_read(path) for path in sorted(evaluations_path(folder).glob("*.json"))]
+    return sorted(records, key=lambda record: str(record.get("date", "")))
 
 
-def add_evaluation(folder: Path, record: dict[str, Any]) -> None:
-    """Add a record, in place of one that measured the same; a reader finds the old file or the new one.
+def read_evaluation(folder: Path, kind: str, key: str) -> dict[str, Any] | None:
+    """Return the record of one measurement, None where it was not made.
 
     Raises:
-        CheckpointError: the file is damaged.
+        CheckpointError: its file is damaged.
+    """
+    path = _path(folder, kind, key)
+    return _read(path) if path.exists() else None
+
+
+def write_evaluation(folder: Path, record: dict[str, Any]) -> None:
+    """Keep a record, with the time, in place of one that measured the same.
+
+    Raises:
         StorageError: it cannot be written.
     """
-    path = evaluations_path(folder)
-    records = [old for old in read_evaluations(folder) if not _measures_the_same(old, record)]
+    path = _path(folder, record["kind"], record["key"])
+    now = datetime.now().astimezone().isoformat(timespec="milliseconds")
     try:
+        path.parent.mkdir(exist_ok=True)
         with whole_file(path) as file:
-            file.write(json.dumps({"records": [*records, record]}, indent=1).encode() + b"\n")
+            file.write(json.dumps(record | {"date": now}, indent=1).encode() + b"\n")
     except OSError as error:
         raise StorageError(f"{path}: cannot be written ({error.strerror}). What was measured is above.") from error
 
 
-def natural_accuracies(folder: Path, like: dict[str, Any]) -> list[float]:
-    """Return the accuracies of natural images that were measured as the record `like` would be."""
-    same = (record for record in read_evaluations(folder) if _measures_the_same(record, like))
-    return next((list(record["accuracies"]) for record in same), [])
+def _path(folder: Path, kind: str, key: str) -> Path:
+    return evaluations_path(folder) / f"{kind}-{key}.json"
 
 
-def _measures_the_same(one: dict[str, Any], other: dict[str, Any]) -> bool:
-    return all(one.get(key) == other.get(key) for key in _KEYS)
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        record = json.loads(path.read_text())
+        if not isinstance(record, dict) or not isinstance(record["kind"], str) or not isinstance(record["key"], str):
+            raise ValueError("it is no record of a measurement")
+    except (OSError, ValueError, KeyError, RecursionError) as error:
+        raise CheckpointError(f"{path}: cannot be read ({error}). Remove it, and measure anew.") from None
+    return record

@@ -38,8 +38,8 @@ def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca_file: Path) -> None:
         "source_index": checkpoint.array("support/source_index"),
         "mean": checkpoint.array("preprocess/mean"),
         "std": checkpoint.array("preprocess/std"),
-        "config": np.array(checkpoint.attributes["config"]),
-        "class_names": np.array(checkpoint.attributes["class_names"].split("\n")),
+        "config": np.array(checkpoint.attribute("config")),
+        "class_names": np.array(checkpoint.attribute("class_names").split("\n")),
     }
     exported |= {f"history_{name}": column for name, column in checkpoint.group("history").items()}
     if sha256 := checkpoint.attributes.get("zca_sha256"):
@@ -53,7 +53,7 @@ def export_png(checkpoint: Checkpoint, file: BinaryIO) -> None:
     Raises:
         CheckpointError: an array is missing.
     """
-    method = {"kip": f"distilled, step {checkpoint.attributes['step']}"}.get(checkpoint.attributes["method"], "support")
+    method = {"kip": f"distilled, step {checkpoint.attribute('step')}"}.get(checkpoint.attribute("method"), "support")
     titles = {"initial_display": support_start(checkpoint), "images_display": method}
     contact_sheet(checkpoint, titles).save(file, format="PNG")
 
@@ -67,7 +67,7 @@ def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Im
     Raises:
         CheckpointError: an array is missing.
     """
-    names = checkpoint.attributes["class_names"].split("\n")
+    names = checkpoint.attribute("class_names").split("\n")
     captions = [names[k] for k in support_classes(checkpoint)]
     panels = [_panel(checkpoint.array(f"support/{name}"), captions, title) for name, title in titles.items()]
     sheet = Image.new("RGB", (max(panel.width for panel in panels), sum(panel.height for panel in panels)), "white")

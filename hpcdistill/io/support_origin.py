@@ -6,6 +6,7 @@ import tomllib
 
 import numpy as np
 
+from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 
 
@@ -33,6 +34,6 @@ def support_classes(checkpoint: Checkpoint) -> np.ndarray:
 def _init(checkpoint: Checkpoint) -> str:
     """Return the setting support.init; "" where the stored configuration cannot be read."""
     try:
-        return str(tomllib.loads(checkpoint.attributes["config"]).get("support", {}).get("init", "natural"))
-    except (KeyError, tomllib.TOMLDecodeError):
+        return str(tomllib.loads(checkpoint.attribute("config")).get("support", {}).get("init", "natural"))
+    except (CheckpointError, tomllib.TOMLDecodeError):
         return ""

@@ -56,7 +56,7 @@ def collect(folder: Path, cell: Cell) -> Reached:
     base = cell_folder(folder, cell)
     for path in sorted([*base.glob("latest.h5"), *base.glob("*/latest.h5")]):
         checkpoint = read_checkpoint(path)
-        config = parse_config(checkpoint.attributes["config"], where=str(path))
+        config = parse_config(checkpoint.attribute("config"), where=str(path))
         _check_belongs(path, config, cell)
         measured = checkpoint.arrays["history/test_accuracy"]
         measured = measured[np.isfinite(measured)]
@@ -77,7 +77,7 @@ def _differences(cell: Cell, config: Config, checkpoint: Checkpoint) -> list[str
     mine, wanted = flatten(config), flatten(cell.config())
     found = [f"{key}={mine[key]} ({wanted[key]})" for key in wanted
              if key not in _IRRELEVANT and key != "kip.steps" and mine[key] != wanted[key]]  # fmt: skip
-    step = int(checkpoint.attributes["step"])
+    step = checkpoint.attribute("step")
     if config.method == "kip" and step != wanted["kip.steps"]:
         found.append(f"{step} steps ({wanted['kip.steps']})")
     return found

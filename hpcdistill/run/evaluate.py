@@ -1,14 +1,12 @@
 """What a distilled set is worth: its predictions with one kernel or another, beside those of natural images.
 
-Every function is collective. What has been measured is kept in `OUTPUT/evaluations.json` as it comes.
+Every function is collective. What has been measured is kept in `OUTPUT/evaluations` as it comes.
 """
 
 from __future__ import annotations
 
 import dataclasses
-from datetime import datetime
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -20,13 +18,16 @@ from hpcdistill.data.sampling import draw_support
 from hpcdistill.distill.tally import Tally
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.evaluations import add_evaluation, natural_accuracies
+from hpcdistill.io.evaluations import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.experiment import Experiment, choose_kernels, load_experiment
+from hpcdistill.run.measurement import new_record
+from hpcdistill.run.origin import Origin, other_splits
 from hpcdistill.run.preprocessing import check_zca
+from hpcdistill.run.recorder import stored_config
 
 
 def for_evaluation(config: Config) -> Config:
@@ -39,7 +40,7 @@ def for_evaluation(config: Config) -> Config:
 def load_evaluation(
     comm: MPI.Intracomm, config: Config, checkpoint: Checkpoint, directory: RunDirectory, reporter: Reporter
 ) -> Experiment:
-    """Return what a distilled set is tested with, the ZCA matrix being the one it was made with.
+    """Return what a distilled set is tested with, preprocessed as it was.
 
     Args:
         config: from `for_evaluation`.
@@ -48,9 +49,23 @@ def load_evaluation(
     Raises:
         DataError, ConfigError, CheckpointError: on every rank.
     """
-    experiment = load_experiment(comm, config, reporter, directory.preprocess)
+    with agree(comm):
+        _check_preprocess(config, checkpoint)
+    experiment = load_experiment(comm, config, reporter, Origin(checkpoint, directory.preprocess, same_data=False))
+    if others := other_splits(checkpoint, experiment.dataset):
+        reporter.say(f"{experiment.dataset.name} has other {' and '.join(others)} images than the run that made "
+                     f"{checkpoint.where} ({checkpoint.attribute('dataset')})")  # fmt: skip
     on_root(comm, lambda: check_zca(experiment.preprocessing, checkpoint, directory.preprocess, reporter.say))
     return experiment
+
+
+def _check_preprocess(config: Config, checkpoint: Checkpoint) -> None:
+    stored = stored_config(checkpoint).preprocess
+    if config.preprocess != stored:
+        raise ConfigError(
+            f"{checkpoint.where}: its images are preprocessed with {stored}, which --set cannot change to "
+            f"{config.preprocess}. Leave preprocess.* as it is."
+        )
 
 
 def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
@@ -61,9 +76,26 @@ def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
     return dataclasses.replace(experiment, config=config, kernels=kernels)
 
 
-def kernel_name(config: Config) -> str:
-    """Return what a kernel is called: "ConvNet NTK"."""
-    return f"{config.kernel.architecture} {config.kernel.kind.upper()}"
+def measure_distilled(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, step: int, folder: Path) -> Tally:
+    """Return how well a distilled set predicts the test images, and keep it in the run's folder.
+
+    Args:
+        step: of its checkpoint.
+
+    Raises:
+        DataError: the data set has no test split.
+    """
+    tally = measure_support(experiment, x_s, y_s)
+    figures = {
+        "step": step,
+        "accuracy": tally.accuracy,
+        "loss": tally.loss,
+        "per_class": [None if np.isnan(a) else float(a) for a in tally.class_accuracy],
+        "confusion": tally.confusion.tolist(),
+    }
+    record = new_record(experiment, "distilled", (x_s, y_s), images=len(x_s)) | figures
+    on_root(experiment.comm, lambda: write_evaluation(folder, record))
+    return tally
 
 
 def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) -> Tally:
@@ -78,22 +110,6 @@ def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) ->
         return support.evaluate(y_s, targets)
     finally:
         support.close()
-
-
-def distilled_record(experiment: Experiment, step: int, images: int, tally: Tally) -> dict[str, Any]:
-    """Return what is kept of `measure_support` of a distilled set."""
-    return {
-        "kind": "distilled",
-        "step": step,
-        "images": images,
-        "kernel": kernel_name(experiment.config),
-        "test_images": tally.done,
-        "accuracy": tally.accuracy,
-        "loss": tally.loss,
-        "per_class": [None if np.isnan(a) else float(a) for a in tally.class_accuracy],
-        "confusion": tally.confusion.tolist(),
-        "date": _now(),
-    }
 
 
 def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:
@@ -126,27 +142,13 @@ def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: 
     """
     config, pool, comm = experiment.config, experiment.pool, experiment.comm
     n_images = per_class * experiment.dataset.n_classes or len(pool)
-    record = _natural_record(experiment, n_images)
-    accuracies = on_root(comm, lambda: natural_accuracies(folder, record))
+    record = new_record(experiment, "natural", images=n_images)
+    kept = on_root(comm, lambda: read_evaluation(folder, "natural", record["key"]))
+    accuracies = list(kept["accuracies"]) if kept else []
     draws = draws if per_class else 1
     for draw in range(len(accuracies), draws):
         source = draw_support(pool, per_class, config.seed, draw) if per_class else pool.indices
         accuracies.append(measure_support(experiment, *experiment.natural_support(source)).accuracy)
         experiment.reporter.advance(f"draw of {n_images} natural images", draw + 1, draws, f"test {accuracies[-1]:.2%}")
-        on_root(comm, lambda: add_evaluation(folder, record | {"accuracies": accuracies, "date": _now()}))
+        on_root(comm, lambda: write_evaluation(folder, record | {"accuracies": accuracies}))
     return Accuracies(n_images, tuple(accuracies[:draws]))
-
-
-def _natural_record(experiment: Experiment, images: int) -> dict[str, Any]:
-    """Return what tells a measurement of natural images from others."""
-    return {
-        "kind": "natural",
-        "images": images,
-        "kernel": kernel_name(experiment.config),
-        "test_images": 0 if experiment.test is None else len(experiment.test),
-        "seed": experiment.config.seed,
-    }
-
-
-def _now() -> str:
-    return datetime.now().astimezone().isoformat(timespec="seconds")

@@ -22,6 +22,7 @@ from hpcdistill.run.experiment import Experiment, load_experiment
 from hpcdistill.run.kip import run_kip
 from hpcdistill.run.krr import run_krr
 from hpcdistill.run.label_solve import run_label_solve
+from hpcdistill.run.origin import Origin
 from hpcdistill.run.preprocessing import keep_preprocessing, preprocessing_hash
 from hpcdistill.run.recorder import check_same_run
 from hpcdistill.run.stop import Boundary
@@ -49,7 +50,8 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         if (attempt := attempt_number()) > 1:
             reporter.say(f"attempt {attempt} of this job")
         checkpoint = _find_checkpoint(comm, config, directory, reporter) if resume else None
-        experiment = load_experiment(comm, config, reporter, directory.preprocess if checkpoint else None)
+        origin = Origin(checkpoint, directory.preprocess, same_data=True) if checkpoint else None
+        experiment = load_experiment(comm, config, reporter, origin)
         on_root(comm, lambda: _check_preprocessing(checkpoint, preprocessing_hash(experiment.preprocessing)))
         on_root(comm, lambda: directory.prepare(resume=resume))
         keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=checkpoint is not None)
@@ -85,7 +87,7 @@ def _what_is_lost(checkpoint: Checkpoint | None, reached: Reached | None) -> str
     """Return how much of what an earlier attempt had computed will be computed again."""
     step, seconds = 0, 0.0
     if checkpoint is not None:
-        step = int(checkpoint.attributes["step"])
+        step = checkpoint.attribute("step")
         seconds = History.from_arrays(checkpoint.group("history")).last_seconds
     if reached is not None and reached.step > step:
         again = reached.step - step

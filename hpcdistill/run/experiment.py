@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import platform
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 
@@ -21,9 +21,11 @@ from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
-from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root, share_array
+from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
+from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter
 from hpcdistill.run.gpus import check_gpus
+from hpcdistill.run.origin import Origin
 from hpcdistill.run.preprocessing import load_preprocessing
 
 
@@ -124,18 +126,20 @@ class Experiment:
 
 
 def load_experiment(
-    comm: MPI.Intracomm, config: Config, reporter: Reporter, zca_file: Path | None = None
+    comm: MPI.Intracomm, config: Config, reporter: Reporter, origin: Origin | None = None
 ) -> Experiment:
     """Load, check and preprocess the data and choose the kernels. Collective.
 
     Args:
-        zca_file: where the ZCA matrix may be kept already.
+        origin: whose images these are to be like, and whose preprocessing they are given; None for a run that begins.
 
     Raises:
-        DataError, ConfigError: on every rank, before anything is computed or written.
+        DataError, ConfigError, CheckpointError: on every rank, before anything is computed or written.
     """
     dataset = load_shared(comm, config)
     with agree(comm):
+        if origin is not None:
+            origin.check(dataset)
         config.architecture.check_image_size(*dataset.image_shape[:2])
         pool = subset(config, dataset, "train_size")
         pool, validation = hold_out(pool, config.data.validation, config.seed)
@@ -151,7 +155,8 @@ def load_experiment(
             for name in (config.kernel.architecture, *config.kip.architectures)
         )
     check_gpus(comm, kernels, reporter)
-    preprocessing = load_preprocessing(comm, config, dataset, pool, zca_file, reporter)
+    fitted, zca_file = (origin.standardisation(), origin.zca_file) if origin else (None, None)
+    preprocessing = load_preprocessing(comm, config, dataset, pool, reporter, standardisation=fitted, zca_file=zca_file)
     return Experiment(comm, config, reporter, dataset, pool, validation, test, preprocessing, kernels, tuple(sampled))
 
 
@@ -166,13 +171,23 @@ def load_shared(comm: MPI.Intracomm, config: Config) -> Dataset:
     """Return the data set with one copy of its arrays per node. Collective.
 
     The first rank of each node reads the files.
+
+    Raises:
+        DataError: on every rank; files that cannot be used, or that are others on one node than on another.
     """
     node = node_communicator(comm)
     dataset: Dataset | None = None
     with agree(comm):
         if node.Get_rank() == 0:
-            dataset = load_dataset(config.data.name, config.data.root or None)
-    return _share(node, dataset)
+            dataset = load_dataset(config.data.name, config.data.root or None).with_sha256()
+    dataset = _share(node, dataset)
+    with agree(comm):
+        if dataset.sha256 != bcast_object(comm, dataset.sha256):
+            raise DataError(
+                f"{config.data.name}: {platform.node()} has other images or labels than the first node. Put the same "
+                "files on all nodes, or use a folder that they share."
+            )
+    return dataset
 
 
 def _share(node: MPI.Intracomm, dataset: Dataset | None) -> Dataset:

@@ -7,12 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcdistill.config import Config, parse_config
+from hpcdistill.config import Config
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.sampling import draw_support, noise_generator
+from hpcdistill.data.units import check_units
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.origin import stored_standardisation
+from hpcdistill.run.recorder import stored_config
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,22 @@ def _from_file(experiment: Experiment, shape: tuple[int, ...]) -> tuple[np.ndarr
 
 
 def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return the support of an earlier run, which must have preprocessed the same data in the same way."""
+    """Return the support of an earlier run, which must have preprocessed its images in the same way."""
     checkpoint = read_checkpoint(path)
-    theirs, mine = parse_config(checkpoint.attributes["config"], where=str(path)), experiment.config
-    if (theirs.data.name, theirs.preprocess) != (mine.data.name, mine.preprocess):
+    theirs, mine = stored_config(checkpoint).preprocess, experiment.config.preprocess
+    fitted, here = stored_standardisation(checkpoint).arrays(), experiment.preprocessing.arrays()
+    if theirs != mine or not all(_same_figures(fitted[name], here[name]) for name in ("mean", "std")):
         raise ConfigError(
-            f"support.init: {path} was made from {theirs.data.name} with {theirs.preprocess}, but this run has "
-            f"{mine.data.name} with {mine.preprocess}: its images would mean something else."
+            f"support.init: {path} was made from {checkpoint.attribute('dataset')} with {theirs}, but this run has "
+            f"{experiment.dataset.name} with {mine}, or other training images: its images would mean something else. "
+            "Use a checkpoint made with the same data."
         )
     return checkpoint.array("support/images"), checkpoint.array("support/labels")
+
+
+def _same_figures(one: np.ndarray, other: np.ndarray) -> bool:
+    """Return whether two fits are the same but for rounding, which depends on the number of ranks."""
+    return one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=0.0)
 
 
 def _from_images(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
@@ -101,4 +111,6 @@ def _from_images(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.nda
             f"support.init: {path} has images {shape} with labels up to {largest}, but the data set has {wanted} and "
             f"{n_classes} classes. Use a file that fits."
         )
-    return experiment.preprocessing.apply(split.images), experiment.labels(split.labels)
+    preprocessing = experiment.preprocessing
+    check_units(preprocessing.standardisation, split.images, f"support.init: the images in {path}")
+    return preprocessing.apply(split.images), experiment.labels(split.labels)

@@ -18,7 +18,7 @@ from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
-from hpcdistill.run.recorder import Recorder
+from hpcdistill.run.recorder import Recorder, noted_changes
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.whitened import keep_whitened
 
@@ -44,7 +44,10 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     comm, config = experiment.comm, experiment.config
     adam = make_adam(config)
     now = _restore(resumed) if resumed else _begin(experiment, adam)
-    recorder = Recorder(experiment, directory, now.source_index, now.initial_display)
+    changes = noted_changes(resumed, config)
+    recorder = Recorder(experiment, directory, now.source_index, now.initial_display, changes)
+    if changes:
+        experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
     noise = noise_mask(config, now.state.x_s.shape)
     evaluator = Evaluator(experiment, directory, boundary)
     saved = now.state.step if resumed else -1
@@ -66,6 +69,10 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         except NumericalError:
             if previous.step > saved:
                 _save(recorder, previous, now.history.up_to(previous.step))
+                saved = previous.step
+            if saved >= 0:
+                experiment.reporter.say(f"step {saved} is saved: set what the error names with --set, and continue "
+                                        "with --resume")  # fmt: skip
             raise
         # Only now is this support known to be good. (One that is saved for a stop is in range, which has to do.)
         if state.step != saved and (done or _is_due(state.step, config.checkpoint.every)):

@@ -24,11 +24,11 @@ from hpcdistill.mpi.collectives import (
     bcast_object,
     node_communicator,
     on_root,
-    share_array,
     sum_array,
     wait_quietly,
 )
 from hpcdistill.mpi.partition import block_range, chunk_ranges
+from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter
 
 #: Training images whitened, or whose covariance is taken, at a time.
@@ -36,21 +36,30 @@ _CHUNK = 2048
 
 
 def load_preprocessing(
-    comm: MPI.Intracomm, config: Config, dataset: Dataset, pool: Pool, zca_file: Path | None, reporter: Reporter
+    comm: MPI.Intracomm,
+    config: Config,
+    dataset: Dataset,
+    pool: Pool,
+    reporter: Reporter,
+    *,
+    standardisation: Standardisation | None = None,
+    zca_file: Path | None = None,
 ) -> Preprocessing:
     """Return the configured preprocessing, the same on every rank. Collective.
 
     Args:
         pool: the training images to fit it on.
-        zca_file: where an earlier attempt at the run, or the run of a checkpoint, has kept its ZCA matrix; it is fitted
-            anew where there is no such file.
+        standardisation: of a checkpoint whose preprocessing it is to be; None where it is to be fitted.
+        zca_file: where the run of that checkpoint keeps its ZCA matrix; it is fitted anew where there is no such file.
 
     Raises:
         ConfigError: on every rank; more features than there is memory for.
         CheckpointError: on every rank; the file is damaged.
     """
     images = dataset.train.images
-    standardise = on_root(comm, lambda: fit_standardisation(images, pool.indices, dataset.display_range))
+    standardise = standardisation or on_root(
+        comm, lambda: fit_standardisation(images, pool.indices, dataset.display_range)
+    )
     if not config.preprocess.zca:
         return standardise
     node = node_communicator(comm)

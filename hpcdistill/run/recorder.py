@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import hpcdistill
-from hpcdistill.config import Config, changed_keys, parse_config
+from hpcdistill.config import Config, adjusted_keys, changed_keys, parse_config
 from hpcdistill.distill.history import History
 from hpcdistill.errors import CheckpointError, InterruptedWriteError, StorageError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
@@ -17,6 +17,7 @@ from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.origin import data_attributes
 from hpcdistill.run.preprocessing import preprocessing_hash
 
 
@@ -26,14 +27,20 @@ class Recorder:
     Args:
         source_index: training images that the support was drawn as; -1 for one that is none.
         initial_display: the images that the run starts from as they look, uint8.
+        changes: what its settings were before, as `noted_changes` has it.
     """
 
     def __init__(
-        self, experiment: Experiment, directory: RunDirectory, source_index: np.ndarray, initial_display: np.ndarray
+        self,
+        experiment: Experiment,
+        directory: RunDirectory,
+        source_index: np.ndarray,
+        initial_display: np.ndarray,
+        changes: str = "",
     ) -> None:
         self.experiment, self.directory, self.source_index = experiment, directory, source_index
         self._commit = on_root(experiment.comm, git_commit)
-        self._initial_display = initial_display
+        self._initial_display, self._changes = initial_display, changes
         self._zca_sha256 = on_root(experiment.comm, lambda: preprocessing_hash(experiment.preprocessing))
 
     def save(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, **extra: np.ndarray) -> None:
@@ -54,7 +61,8 @@ class Recorder:
 
     def _published(self, step: int) -> None:
         self.directory.notes.check_owner()  # `latest.h5` and the number of checkpoints are the newer run's
-        self.directory.published(step, self.experiment.config.checkpoint.keep)
+        config = self.experiment.config  # only KIP's steps are those of the papers' schedule
+        self.directory.published(step, config.checkpoint.keep, schedule=config.method == "kip")
 
     @contextmanager
     def _owned(self) -> Iterator[None]:
@@ -89,18 +97,29 @@ class Recorder:
             "git_commit": self._commit,
             "config": config.to_toml(),
             "method": config.method,
-            "dataset": config.data.name,
+            "dataset": experiment.dataset.name,
+            **data_attributes(experiment.dataset),
             "class_names": "\n".join(experiment.dataset.class_names),
             "architecture": config.kernel.architecture,
             "step": step,
             "zca_sha256": self._zca_sha256,
+            "changes": self._changes,
         }
         return Checkpoint(arrays | extra, attributes)
 
 
 def stored_config(checkpoint: Checkpoint) -> Config:
     """Return the configuration that a checkpoint was made with."""
-    return parse_config(checkpoint.attributes["config"], where="checkpoint")
+    return parse_config(checkpoint.attribute("config"), where="checkpoint")
+
+
+def noted_changes(checkpoint: Checkpoint | None, config: Config) -> str:
+    """Return what a run's settings were before, a line for each change and the step from which it counts."""
+    if checkpoint is None:
+        return ""
+    step = checkpoint.attribute("step")
+    new = [f"step {step}: {change}" for change in adjusted_keys(stored_config(checkpoint), config)]
+    return "\n".join([*filter(None, [checkpoint.attributes.get("changes", "")]), *new])
 
 
 def check_same_run(checkpoint: Checkpoint, config: Config, where: str) -> None:

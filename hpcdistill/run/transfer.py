@@ -17,7 +17,6 @@ from hpcdistill.data.sampling import draw_support
 from hpcdistill.distill.assemble import Targets
 from hpcdistill.distill.finite_network import FiniteNetwork
 from hpcdistill.distill.transfer import EVALUATION_ROWS, Trainer, Training
-from hpcdistill.errors import DataError
 from hpcdistill.jax_runtime import single_precision
 from hpcdistill.mpi.collectives import agree, gather_objects, node_communicator
 from hpcdistill.run.accuracies import Accuracies
@@ -90,13 +89,12 @@ def transfer(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, request: 
         x_s, y_s: preprocessed images `(n, h, w, c)` and labels `(n, classes)`, float64.
 
     Raises:
-        DataError: the data set has no test split, or the support is of another shape.
+        DataError: the data set has no test split.
         ConfigError: a class has fewer images than a natural support wants; the networks do not fit memory.
         NotFiniteError: a training has diverged. Remedy: a lower learning rate.
     """
     config, comm = experiment.config, experiment.comm
     targets = experiment.needed_test_targets()
-    _check_support(experiment, x_s, y_s)
     per_class = max(1, len(x_s) // experiment.dataset.n_classes)
     draws = [draw_support(experiment.pool, per_class, config.seed, draw) for draw in range(request.natural_draws)]
     tasks = [_Task(DISTILLED, i) for i in range(request.seeds)] + [_Task(NATURAL, i) for i in range(len(draws))]
@@ -113,16 +111,6 @@ def transfer(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, request: 
                 outcome = _train(experiment, trainer, task, support, targets)
         done += list(_told(experiment, gather_objects(comm, outcome)))
     return _result(experiment, network, request, targets.count, done)
-
-
-def _check_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) -> None:
-    """Raise `DataError` unless the support is one of images and classes like those of the data set."""
-    image_shape, n_classes = experiment.dataset.image_shape, experiment.dataset.n_classes
-    if x_s.shape[1:] != image_shape or y_s.shape != (len(x_s), n_classes):
-        raise DataError(
-            f"{experiment.dataset.name}: its images are {image_shape} and of {n_classes} classes, but the support set "
-            f"has images of {x_s.shape[1:]} and labels {y_s.shape}. Give the data set that it was distilled from."
-        )
 
 
 def _network(experiment: Experiment, request: TransferRequest) -> FiniteNetwork:

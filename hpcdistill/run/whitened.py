@@ -14,8 +14,9 @@ from mpi4py import MPI
 
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.data.zca import Zca
-from hpcdistill.mpi.collectives import bcast_object, fill_shared, node_communicator
+from hpcdistill.mpi.collectives import bcast_object, node_communicator
 from hpcdistill.mpi.partition import chunk_ranges
+from hpcdistill.mpi.shared import fill_shared, has_room
 from hpcdistill.run.experiment import Experiment
 
 #: Images whitened at a time, by one rank; not a function of the number of ranks, so that results are not.
@@ -44,8 +45,8 @@ def keep_whitened(experiment: Experiment) -> Experiment:
 
 
 def _fits(experiment: Experiment, node: MPI.Intracomm, name: str) -> bool:
-    available = bcast_object(node, available_bytes())
-    return available is None or 8 * experiment.dataset.split(name).images.size <= _SHARE * available
+    n_bytes, available = 8 * experiment.dataset.split(name).images.size, bcast_object(node, available_bytes())
+    return has_room(node, n_bytes) and (available is None or n_bytes <= _SHARE * available)
 
 
 def _whiten(experiment: Experiment, node: MPI.Intracomm, name: str) -> np.ndarray:

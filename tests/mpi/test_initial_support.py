@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hpcdistill.config import parse_config
-from hpcdistill.errors import ConfigError
+from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import load_experiment
@@ -61,13 +61,17 @@ def test_raw_images_of_a_file_are_preprocessed(comm, shared_tmp_path):
 
 def test_files_that_do_not_fit(comm, shared_tmp_path):
     path = shared_tmp_path / "mine.npz"
-    on_root(comm, lambda: np.savez(path, images=np.eye(8)[None].repeat(4, 0), labels=np.arange(4)))
+    on_root(comm, lambda: np.savez(path, images=200 * np.eye(8)[None].repeat(4, 0), labels=np.arange(4)))
     with pytest.raises(ConfigError, match=r"support.init: .*\(4, 8, 8, 1\).*\(20, 8, 8, 1\).*images_per_class"):
         make_initial_support(experiment(comm, f"support.init={path}"))
     other = shared_tmp_path / "other.npz"
     on_root(comm, lambda: np.savez(other, images=np.eye(9)[None].repeat(20, 0), labels=np.arange(20) % 10))
     with pytest.raises(ConfigError, match=r"support.init: .* has images \(9, 9, 1\)"):
         make_initial_support(experiment(comm, f"support.init={other}"))
+    units = shared_tmp_path / "units.npz"
+    on_root(comm, lambda: np.savez(units, images=np.eye(8)[None].repeat(20, 0), labels=np.arange(20) % 10))
+    with pytest.raises(DataError, match=r"support.init: the images in .*units.npz have pixels of 0…1, .* other units"):
+        make_initial_support(experiment(comm, f"support.init={units}"))
     with pytest.raises(ConfigError, match="Valid: natural, noise, or the name of a .h5 or .npz file"):
         make_initial_support(experiment(comm, "support.init=naturall"))
 

@@ -24,7 +24,7 @@ CONFIG = parse_config("", ["preprocess.zca=true", "preprocess.zca_reg=0.05"])
 
 
 def load(comm, path=None, config=CONFIG):
-    return load_preprocessing(comm, config, DATASET, make_pool(LABELS, 4), path, Reporter(False))
+    return load_preprocessing(comm, config, DATASET, make_pool(LABELS, 4), Reporter(False), zca_file=path)
 
 
 def test_any_number_of_ranks_fits_the_same(comm):

@@ -397,9 +397,10 @@ def test_a_checkpoint_without_a_support(run_copy, command, name, ranks):
 
 
 def test_report_with_damaged_evaluations(run_copy):
-    (run_copy / "out/evaluations.json").write_text('{"records": [{"kind": "natural"}]}')
+    (run_copy / "out/evaluations").mkdir()
+    (run_copy / "out/evaluations/natural-0123.json").write_text('{"kind": "natural", "key": "0123"}')
     arguments = ["export", run_copy / "out/latest.h5", "--format", "html"]
-    check_refused(arguments, ["evaluations.json", "'natural'", "measure anew"], 0, run_copy)
+    check_refused(arguments, ["evaluations/natural-0123.json", "cannot be used", "measure anew"], 0, run_copy)
 
 
 def test_export_to_a_folder_that_is_not_there(finished_run, tmp_path):

@@ -1,6 +1,5 @@
 """The papers' settings end to end: ZCA, augmentation, corruption, sampled kernels, evaluation beside natural images."""
 
-import json
 import re
 import shutil
 
@@ -12,6 +11,7 @@ from launch import run, write_config
 from once import once
 
 from hpcdistill.io.checkpoint import read_checkpoint
+from hpcdistill.io.evaluations import read_evaluations
 
 SETTINGS = {
     "preprocess": {"zca": True},
@@ -126,7 +126,7 @@ def test_evaluation_beside_natural_images(tmp_path, clean_run, ranks):
     assert re.search(
         rf"1297 natural images: \d+\.\d\d%; the 10 distilled ones are not better: {accuracy:.2f}%", result.stdout
     )
-    records = json.loads((job.output / "evaluations.json").read_text())["records"]
+    records = read_evaluations(job.output)
     assert sorted(record["kind"] for record in records) == ["distilled"] * 2 + ["natural"] * 6
     own = next(record for record in records if record["kind"] == "distilled")
     confusion = np.array(own["confusion"])

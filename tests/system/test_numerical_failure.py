@@ -92,3 +92,17 @@ def test_one_rank_fails_alone(tmp_path):
     assert result.error_lines == ["hpcdistill: internal error on rank 1:"]
     assert "LookupError: a cosmic ray" in result.stderr
     assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 1
+
+
+def test_the_remedy_can_be_taken_and_is_noted(tmp_path):
+    config = write_config(tmp_path / "c.toml", kip={"steps": 6, "learning_rate": 1e200})
+    command = ("run", config, "--output", tmp_path / "out", "--resume")
+    result = run(*command)
+    check_numerical(result, "kip.learning_rate")
+    assert "step 0 is saved: set what the error names with --set, and continue with --resume" in result.stdout
+    result = run(*command, "--set=kip.learning_rate=0.02", "--set=kernel.precision=float64", ranks=2)
+    assert result.code == 0, result.stderr
+    assert "settings were changed on the way: step 0: kernel.precision: 'mixed' → 'float64'" in result.stdout
+    assert run(*command, "--set=kip.learning_rate=0.02", "--set=kernel.precision=float64").code == 0
+    notes = read_checkpoint(tmp_path / "out/latest.h5").attributes["changes"].splitlines()
+    assert notes == ["step 0: kernel.precision: 'mixed' → 'float64'", "step 0: kip.learning_rate: 1e+200 → 0.02"]

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import numpy as np
 
 from hpcdistill.config import parse_config
+from hpcdistill.digest import sha256_of
 from hpcdistill.distill.history import COLUMNS
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
 
@@ -32,6 +33,8 @@ def make_checkpoint(method="kip", names=("cat", "<b>&", "$\\frac"), channels=3, 
         "class_names": "\n".join(names),
         "architecture": config.kernel.architecture,
         "step": int(arrays["history/step"][-1]),
+        "train_sha256": "7ra1n",
+        "test_sha256": "7e57",
         "complete": True,
     }
     return Checkpoint(arrays, attributes)
@@ -50,20 +53,28 @@ def history(method, accuracy):
     return {"history/step": steps} | columns
 
 
-def make_records(classes, step, images):
-    """What `evaluate` and `transfer` may have measured, of this step and of another."""
+def make_records(checkpoint):
+    """What `evaluate` and `transfer` may have measured: of this support and of another, as in the run and otherwise."""
+    images, classes = checkpoint.arrays["support/labels"].shape
+    settings = {"seed": 0, "kernel.architecture": "ConvNet", "kernel.kind": "ntk", "solve.reg": 1e-6}
+    support = sha256_of(checkpoint.arrays["support/images"], checkpoint.arrays["support/labels"])
+    data = {"name": "digits", "train": "7ra1n", "test": "7e57"}
+    common = {"key": "0123", "settings": settings, "data": data, "support": support}
     confusion = (np.eye(classes, dtype=int) * 8 + 1).tolist()
-    distilled = {"kind": "distilled", "step": step, "images": images, "test_images": 30, "accuracy": 0.8125,
-                 "loss": 0.02, "per_class": [None] + [0.75] * (classes - 1), "confusion": confusion}  # fmt: skip
-    natural = {"kind": "natural", "kernel": "ConvNet NTK", "test_images": 30, "seed": 0}
+    distilled = common | {"kind": "distilled", "images": images, "test_images": 30, "accuracy": 0.8125, "loss": 0.02,
+                          "per_class": [None] + [0.75] * (classes - 1), "confusion": confusion}  # fmt: skip
+    natural = common | {"kind": "natural", "support": None, "kernel": "ConvNet NTK", "test_images": 30}
     return [
         distilled | {"kernel": "ConvNet NTK"},
         distilled | {"kernel": "FC7 NTK", "accuracy": 0.4321},
-        distilled | {"kernel": "FC8 NTK", "step": step + 1},
+        distilled | {"kernel": "FC8 NTK", "support": "another"},
+        distilled | {"kernel": "ConvNet NTK", "accuracy": 0.1111, "settings": settings | {"solve.reg": 1000.0}},
+        distilled | {"kernel": "ConvNet NTK", "accuracy": 0.2222, "data": {"name": "x.npz", "train": "x", "test": "y"}},
         natural | {"images": images, "accuracies": [0.25, 0.35]},
         natural | {"images": 10 * images, "accuracies": [0.6]},
-        {"kind": "transfer", "width": 77, "steps": 5000, "parameterization": "standard", "distilled": [0.5],
-         "natural": [0.2, 0.3]},
+        natural | {"images": images, "accuracies": [0.123], "settings": settings | {"seed": 7}},
+        common | {"kind": "transfer", "kernel": "ConvNet NTK", "width": 77, "steps": 5000,
+                  "parameterization": "standard", "distilled": [0.5], "natural": [0.2, 0.3]},
     ]  # fmt: skip
 
 

@@ -1,6 +1,8 @@
+from pathlib import Path
+
 import pytest
 
-from hpcdistill.config import Config, changed_keys, load_config, parse_config
+from hpcdistill.config import Config, adjusted_keys, changed_keys, load_config, parse_config
 from hpcdistill.errors import ConfigError
 from hpcdistill.schema import describe_keys
 
@@ -78,3 +80,26 @@ def test_help_lists_every_key():
     assert "kip.learning_rate" in text
     assert "solve.reg" in text
     assert "(mixed | float64 | float32)" in text
+
+
+def test_names_of_files_mean_the_same_from_anywhere(tmp_path, monkeypatch):
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    (tmp_path / "c.toml").write_text('[data]\nname = "sub/x.npz"\nroot = "../files"\n[support]\ninit = "y.h5"\n')
+    config = load_config("../c.toml")
+    assert (config.data.name, config.data.root) == (f"{tmp_path}/sub/x.npz", f"{tmp_path.parent}/files")
+    assert config.support.init == f"{tmp_path}/y.h5"
+    config = load_config("../c.toml", ["data.name=z.npz", "data.root=~/d", "support.init=noise"])
+    assert (config.data.name, config.support.init) == (f"{tmp_path}/here/z.npz", "noise")
+    assert config.data.root == str(Path.home() / "d")
+    monkeypatch.chdir("/")
+    assert parse_config(config.to_toml()) == config
+    assert parse_config("", ["data.name=mnist"]).data == parse_config('[data]\nname = "mnist"').data
+
+
+def test_remedies_of_numerical_errors_may_be_taken_on_the_way():
+    old, new = (parse_config("", ["kip.steps=9", *more]) for more in ([], ["solve.reg=1e-3", "kip.learning_rate=0.1"]))
+    assert changed_keys(old, new) == []
+    assert adjusted_keys(old, new) == ["solve.reg: 1e-06 → 0.001", "kip.learning_rate: 0.04 → 0.1"]
+    solve = ["method=label_solve"]
+    assert changed_keys(parse_config("", solve), parse_config("", [*solve, "solve.reg=1e-3"])) != []

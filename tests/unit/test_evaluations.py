@@ -1,41 +1,60 @@
-"""`OUTPUT/evaluations.json`."""
+"""`OUTPUT/evaluations`: a file for each measurement."""
+
+import threading
 
 import pytest
 
 from hpcdistill.errors import CheckpointError, StorageError
-from hpcdistill.io.evaluations import add_evaluation, read_evaluations
+from hpcdistill.io.evaluations import read_evaluation, read_evaluations, write_evaluation
 
-RECORD = {"kind": "distilled", "step": 3, "kernel": "FC1 NTK", "images": 10, "test_images": 5, "accuracy": 0.5}
+RECORD = {"kind": "distilled", "key": "0123", "accuracy": 0.5}
+
+
+def without_dates(records):
+    assert all(record.pop("date") for record in records)
+    return records
 
 
 def test_nothing_measured(tmp_path):
     assert read_evaluations(tmp_path) == []
+    assert read_evaluation(tmp_path, "distilled", "0123") is None
 
 
 def test_a_record_replaces_what_measured_the_same(tmp_path):
-    others = [RECORD | {key: value} for key, value in (("step", 4), ("kernel", "FC2 NTK"), ("images", 20))]
+    others = [RECORD | {"key": "4567"}, RECORD | {"kind": "natural"}]
     for record in (RECORD, *others, RECORD | {"accuracy": 0.75}):
-        add_evaluation(tmp_path, record)
-    assert read_evaluations(tmp_path) == [*others, RECORD | {"accuracy": 0.75}]
-    assert [path.name for path in tmp_path.iterdir()] == ["evaluations.json"]
+        write_evaluation(tmp_path, record)
+    found = without_dates(read_evaluations(tmp_path))
+    assert sorted(found, key=str) == sorted([*others, RECORD | {"accuracy": 0.75}], key=str)
+    assert read_evaluation(tmp_path, "distilled", "0123")["accuracy"] == 0.75
+    assert sorted(path.name for path in (tmp_path / "evaluations").iterdir()) == [
+        "distilled-0123.json", "distilled-4567.json", "natural-0123.json"]  # fmt: skip
 
 
-def test_transfers_to_other_widths_stand_beside_each_other(tmp_path):
-    for width in (64, 128):
-        add_evaluation(tmp_path, {"kind": "transfer", "width": width})
-    assert [record["width"] for record in read_evaluations(tmp_path)] == [64, 128]
+def test_processes_that_measure_side_by_side_keep_all_records(tmp_path):
+    def measure(first):
+        for i in range(first, 60, 3):
+            write_evaluation(tmp_path, RECORD | {"key": f"{i:04}"})
+
+    writers = [threading.Thread(target=measure, args=(first,)) for first in range(3)]
+    for writer in writers:
+        writer.start()
+    for writer in writers:
+        writer.join()
+    assert {record["key"] for record in read_evaluations(tmp_path)} == {f"{i:04}" for i in range(60)}
 
 
-@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"records": 3}', '{"records": [3]}', '{"records": [{}]}'])
-def test_a_damaged_file_is_named_and_left_alone(tmp_path, content):
-    path = tmp_path / "evaluations.json"
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"kind": "x"}', '{"kind": 3, "key": "0123"}', "[" * 100_000])
+def test_a_damaged_file_is_named(tmp_path, content):
+    path = tmp_path / "evaluations/distilled-0123.json"
+    path.parent.mkdir()
     path.write_text(content)
-    for use in (read_evaluations, lambda folder: add_evaluation(folder, RECORD)):
-        with pytest.raises(CheckpointError, match=r"evaluations\.json: cannot be read .*measure anew"):
+    for use in (read_evaluations, lambda folder: read_evaluation(folder, "distilled", "0123")):
+        with pytest.raises(CheckpointError, match=r"distilled-0123\.json: cannot be read .*measure anew"):
             use(tmp_path)
     assert path.read_text() == content
 
 
 def test_a_folder_that_cannot_be_written_to(tmp_path):
-    with pytest.raises(StorageError, match=r"evaluations\.json: cannot be written .*What was measured is above"):
-        add_evaluation(tmp_path / "gone", RECORD)
+    with pytest.raises(StorageError, match=r"distilled-0123\.json: cannot be written .*What was measured is above"):
+        write_evaluation(tmp_path / "gone", RECORD)

@@ -25,8 +25,7 @@ def page_of(checkpoint, records=(), published=PUBLISHED):
 
 def full_page(**options):
     checkpoint = make_checkpoint(**options)
-    n, classes = checkpoint.arrays["support/labels"].shape
-    return page_of(checkpoint, make_records(classes, checkpoint.attributes["step"], n))
+    return page_of(checkpoint, make_records(checkpoint))
 
 
 FIGURES = {
@@ -84,9 +83,19 @@ def test_natural_images_are_a_mean_over_draws():
 
 def test_further_measurements():
     cells = full_page().cells
-    for words in ("FC7 NTK", "43.21%", "30.00% ± 7.07%", "60.00%", "width 77, standard", "50.00%", "25.00% ± 7.07%"):
+    for words in (
+        "FC7 NTK",
+        "43.21%",
+        "30.00% ± 7.07%",
+        "60.00%",
+        "ConvNet NTK: width 77, standard",
+        "50.00%",
+        "25.00% ± 7.07%",
+    ):
         assert words in cells
-    assert "FC8 NTK" not in cells  # of another step
+    assert "FC8 NTK" not in cells  # of another support
+    for other in ("ConvNet NTK, solve.reg=1000.0", "ConvNet NTK, data.name=x.npz", "ConvNet NTK, seed=7"):
+        assert other in cells
 
 
 @pytest.mark.parametrize("method", FIGURES)
@@ -162,8 +171,8 @@ DAMAGE = {
 
 @pytest.mark.parametrize("changed", DAMAGE.values(), ids=list(DAMAGE))
 def test_records_that_cannot_be_used(changed):
-    record = make_records(3, 40, 6)[0] | changed
-    with pytest.raises(CheckpointError, match="evaluations.json: a record of kind '.*' cannot be used.*measure anew"):
+    record = make_records(make_checkpoint())[0] | changed
+    with pytest.raises(CheckpointError, match=r"evaluations/\w+-0123.json cannot be used.*measure anew"):
         report(make_checkpoint(), [record], PUBLISHED)
 
 

@@ -23,14 +23,14 @@ def report(checkpoint: Checkpoint, records: Sequence[dict[str, Any]], published:
     """Return a report on a checkpoint as HTML. The same input gives the same text.
 
     Args:
-        records: of `OUTPUT/evaluations.json`; those of other steps are left out.
+        records: of `OUTPUT/evaluations`; those of other supports are left out.
         published: test accuracies in % of runs like this one, by name and images per class.
 
     Raises:
         CheckpointError: an array, or an attribute, is missing; a record is damaged.
     """
     facts = Facts(checkpoint)
-    measured = measurements(records, facts.step, len(facts.class_names))
+    measured = measurements(records, facts)
     with house_style():
         parts = [
             section("Result", _summary(facts), _beside_published(facts, published)),
@@ -126,7 +126,7 @@ def _kernels_table(measured: Measurements) -> str:
 
 def _transfer_table(measured: Measurements) -> str:
     rows = [
-        (f"width {one.width}, {one.parameterization}", f"{one.steps:,}", _over_seeds(one.distilled),
+        (f"{one.kernel}: width {one.width}, {one.parameterization}", f"{one.steps:,}", _over_seeds(one.distilled),
          _over_seeds(one.natural))
         for one in measured.transfer
     ]  # fmt: skip

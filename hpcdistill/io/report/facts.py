@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from hpcdistill.digest import sha256_of
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.support_origin import support_classes
 
+_IN_KERNEL_NAME = ("kernel.architecture", "kernel.kind")
 METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "Natural images"}
 
 
@@ -24,13 +27,7 @@ class Facts:
 
     def attribute(self, name: str) -> Any:
         """Return an attribute of the file."""
-        try:
-            return self.checkpoint.attributes[name]
-        except KeyError:
-            raise CheckpointError(
-                f"this checkpoint has no attribute {name}, which this needs: it was changed after it was written. "
-                "Use another checkpoint of the run."
-            ) from None
+        return self.checkpoint.attribute(name)
 
     @property
     def method(self) -> str:
@@ -85,6 +82,28 @@ class Facts:
     def setting(self, section: str, key: str, default: Any) -> Any:
         """Return a setting of the run, or `default` where its version did not have it yet."""
         return self._config.get(section, {}).get(key, default)
+
+    @cached_property
+    def support_sha256(self) -> str:
+        """Digest of the support, by which records of measurements name it."""
+        return sha256_of(self.checkpoint.array("support/images"), self.checkpoint.array("support/labels"))
+
+    def differences(self, settings: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
+        """Return in what a measurement differs from the run, as "section.key=value"; its kernel's name left out.
+
+        Args:
+            settings: by section.key.
+            data: name of its data set, and digests by split.
+        """
+        mine = {"": self._config} | {name: table for name, table in self._config.items() if isinstance(table, dict)}
+        found = []
+        for key, value in settings.items():
+            section, _, name = key.rpartition(".")
+            if key not in _IN_KERNEL_NAME and mine.get(section, {}).get(name) != value:
+                found.append(f"{key}={value}")
+        if any(self.attribute(f"{split}_sha256") != data.get(split, "") for split in ("train", "test")):
+            found.append(f"data.name={data['name']}")
+        return found
 
     @property
     def kernel(self) -> str:

@@ -1,4 +1,4 @@
-"""The records of `OUTPUT/evaluations.json` that concern one checkpoint, checked and typed."""
+"""The records of `OUTPUT/evaluations` that concern one checkpoint, checked and typed."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.errors import CheckpointError
+from hpcdistill.io.report.facts import Facts
 
 
 @dataclass(frozen=True)
@@ -16,6 +17,7 @@ class Distilled:
     """How well the distilled set predicts the test images.
 
     Attributes:
+        kernel: its name; where settings or data were others than the run's, they follow after commas. Here and below.
         accuracy, loss: on `test_images` images.
         per_class: `(classes,)` float64, NaN where a class has no test images, or None.
         confusion: `(classes, classes)` int64, true class by row, or None.
@@ -53,6 +55,7 @@ class Draws:
 class Transfer:
     """Test accuracies of finite networks trained on the distilled set, and on natural images."""
 
+    kernel: str
     width: int
     steps: int
     parameterization: str
@@ -69,27 +72,28 @@ class Measurements:
     transfer: Sequence[Transfer] = ()
 
 
-def measurements(records: Sequence[dict[str, Any]], step: int, classes: int) -> Measurements:
-    """Return the records about the checkpoint of a step; those about natural images count for all of them.
-
-    Args:
-        classes: number of classes.
+def measurements(records: Sequence[dict[str, Any]], facts: Facts) -> Measurements:
+    """Return the records about a checkpoint's support, and those about natural images.
 
     Raises:
         CheckpointError: a record lacks something, or is of another number of classes.
     """
-    mine = [record for record in records if record.get("step", step) == step]
     by_kind: dict[str, list[Any]] = {"distilled": [], "natural": [], "transfer": []}
-    for record in mine:
+    for record in records:
         kind = record["kind"]
         try:
-            if kind in by_kind:
-                by_kind[kind].append(_READ[kind](record, classes))
-        except (KeyError, TypeError, ValueError) as error:
+            if kind in by_kind and record["support"] in (None, facts.support_sha256):
+                named = record | {"kernel": _full_name(record, facts)}
+                by_kind[kind].append(_READ[kind](named, len(facts.class_names)))
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(
-                f"evaluations.json: a record of kind {kind!r} cannot be used ({error}). Remove it, and measure anew."
+                f"evaluations/{kind}-{record.get('key')}.json cannot be used ({error!r}). Remove it, and measure anew."
             ) from None
     return Measurements(**by_kind)
+
+
+def _full_name(record: dict[str, Any], facts: Facts) -> str:
+    return ", ".join([str(record["kernel"]), *facts.differences(record["settings"], record["data"])])
 
 
 def _distilled(record: dict[str, Any], classes: int) -> Distilled:
@@ -117,7 +121,7 @@ def _natural(record: dict[str, Any], classes: int) -> Draws:
 def _transfer(record: dict[str, Any], classes: int) -> Transfer:
     del classes
     sizes = int(record["width"]), int(record["steps"]), str(record["parameterization"])
-    return Transfer(*sizes, _accuracies(record["distilled"]), _accuracies(record["natural"]))
+    return Transfer(str(record["kernel"]), *sizes, _accuracies(record["distilled"]), _accuracies(record["natural"]))
 
 
 def _accuracies(values: Any) -> np.ndarray:

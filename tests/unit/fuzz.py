@@ -1,0 +1,152 @@
+"""Damaged checkpoints and data files through the commands that read them: none may crash, hang, or take 1 GiB.
+
+    python tests/unit/fuzz.py [COPIES] [--seed N]
+
+Each command is run on each copy, in a process of its own. It must end with exit code 0 or 2, in time, within memory,
+and with at most one line on standard error.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import os
+import resource
+import signal
+import sys
+import tempfile
+import traceback
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+MEMORY_BYTES, SECONDS = 1 << 30, 20
+COMMANDS = {
+    "checkpoint.h5": [("inspect", "{}"), ("inspect", "{}", "{}"), ("export", "{}", "--output", "x.npz"),
+                      ("export", "{}", "--format", "png", "--output", "x.png"),
+                      ("export", "{}", "--format", "html", "--output", "x.html")],
+    "own.h5": [("prepare", "{}")],
+    "own.npz": [("prepare", "{}")],
+}  # fmt: skip
+
+
+def damaged(raw, rng):
+    """Return the bytes of a file with some of them changed, as disks, transfers, or someone with bad intent do."""
+    content = np.frombuffer(raw, np.uint8).copy()
+    reach = min(len(content) - 8, int(rng.choice([100, 1000, 10_000, len(content)])))
+    for _ in range(rng.integers(1, 5)):
+        at = int(rng.integers(0, reach))
+        kind = rng.integers(0, 4)
+        if kind == 0:
+            content[at] ^= 1 << rng.integers(0, 8)
+        elif kind == 1:
+            content[at : at + 8] = rng.choice([0, 0xFF, 0x7F])
+        elif kind == 2:
+            at = at // 8 * 8
+            content[at : at + 8] = np.frombuffer(rng.integers(0, 2**40, dtype=np.uint64).tobytes(), np.uint8)
+        else:
+            content[at : at + 64] = rng.integers(0, 256, len(content[at : at + 64]))
+    return content[: rng.integers(1, len(content)) if rng.random() < 0.1 else None].tobytes()
+
+
+def make_originals(folder):
+    """Write one intact file of each kind; return them by name."""
+    from reports import make_checkpoint
+
+    checkpoint = make_checkpoint()
+    n = len(checkpoint.arrays["support/labels"])
+    more = {"support/source_index": np.arange(n), "preprocess/mean": np.zeros(3), "preprocess/std": np.ones(3),
+            "preprocess/display_range": np.array([0.0, 255.0])}  # fmt: skip
+    with h5py.File(folder / "checkpoint.h5", "w") as file:
+        file.attrs.update(checkpoint.attributes)
+        for name, array in (checkpoint.arrays | more).items():
+            file[name] = array
+    images = np.random.default_rng(0).integers(0, 256, (30, 6, 6, 3), dtype=np.uint8)
+    arrays = {"images": images, "labels": np.arange(30) % 3, "test_images": images[:6], "test_labels": np.arange(6) % 3}
+    np.savez(folder / "own.npz", **arrays)
+    with h5py.File(folder / "own.h5", "w") as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array, chunks=True, compression="gzip")
+        file["class_names"] = ["a", "b", "c"]
+    return {name: (folder / name).read_bytes() for name in COMMANDS}
+
+
+def outcome(arguments, folder):
+    """Run a command in a child; return None if it ended as it should, or else what it did."""
+    said = folder / "said"
+    child = os.fork()
+    if child == 0:
+        _run(arguments, folder, said)
+    _, status = os.waitpid(child, 0)
+    if os.WIFSIGNALED(status):
+        return f"ended by {signal.Signals(os.WTERMSIG(status)).name}"
+    lines = said.read_text(errors="replace").splitlines()
+    if os.WEXITSTATUS(status) not in (0, 2) or len(lines) > 1:  # a traceback is several
+        return f"exit code {os.WEXITSTATUS(status)}: {' | '.join(lines[-3:])[:300]}"
+    return None
+
+
+def _run(arguments, folder, said):
+    """In the child: run a command with bounded time and memory, then end. Never returns."""
+    from hpcdistill.__main__ import main
+
+    code = 70
+    try:
+        os.chdir(folder)
+        descriptor = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+        os.dup2(descriptor, 2)
+        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+        signal.alarm(SECONDS)
+        with contextlib.suppress(SystemExit):
+            code = main(list(arguments))
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+
+
+def fuzz(copies, seed, folder):
+    """Run all commands on so many damaged copies in all; return what went wrong, by command, and how often."""
+    from hpcdistill.io.checkpoint import read_checkpoint
+    from hpcdistill.io.report import document  # imported once, and not in each child
+
+    originals, rng = make_originals(folder), np.random.default_rng(seed)
+    read_checkpoint(folder / "checkpoint.h5")
+    assert document
+    for name, commands in COMMANDS.items():
+        for command in commands:
+            assert outcome([word.format(folder / name) for word in command], folder) is None, f"{command}: intact"
+    wrong = Counter()
+    names = list(COMMANDS)
+    for number in range(copies):
+        name = names[number % len(names)]
+        path = folder / f"damaged{Path(name).suffix}"
+        path.write_bytes(damaged(originals[name], rng))
+        for command in COMMANDS[name]:
+            if found := outcome([word.format(path) for word in command], folder):
+                wrong[f"{name}, {' '.join(command)}: {found}"] += 1
+                (folder / f"kept-{number}{path.suffix}").write_bytes(path.read_bytes())
+    return wrong
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("copies", type=int, nargs="?", default=10_000)
+    parser.add_argument("--seed", type=int, default=0)
+    args = parser.parse_args()
+    folder = Path(tempfile.mkdtemp(prefix="hpcdistill-fuzz-"))
+    wrong = fuzz(args.copies, args.seed, folder)
+    for text, times in wrong.most_common():
+        print(f"{times} × {text}")
+    print(f"{args.copies} damaged copies, {sum(wrong.values())} wrong ends; files in {folder}")
+    return 1 if wrong else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
