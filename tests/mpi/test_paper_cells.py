@@ -26,8 +26,18 @@ def make_data(path, dataset, images_per_class):
     np.savez(path, **arrays)
 
 
+def unlike(cell):
+    """What tells a cell from others once its kernel is a quick one."""
+    row = cell.row
+    return cell.method, row.dataset, cell.images_per_class, row.labels, row.augment, row.precision, row.b_std
+
+
+#: A cell of each kind.
+CELLS = {unlike(cell): cell for cell in cells()}.values()
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("cell", cells(), ids=lambda cell: f"{cell.row.table}/{cell.name}")
+@pytest.mark.parametrize("cell", CELLS, ids=lambda cell: f"{cell.row.table}/{cell.name}")
 def test_two_steps(comm, shared_tmp_path, cell):
     if comm.Get_size() != 2:
         pytest.skip("two ranks tell")

@@ -45,7 +45,7 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 SchedulerParameters=batch_sched_delay=0,sched_min_interval=0,sched_interval=1,bf_interval=1
 MailProg=/bin/true
-KillWait=5
+KillWait=30
 JobRequeue=1
 SlurmdTimeout={slurmd_timeout}
 MinJobAge={remember_seconds}
