@@ -12,6 +12,7 @@ import argparse
 import contextlib
 import os
 import resource
+import shutil
 import signal
 import sys
 import tempfile
@@ -144,7 +145,9 @@ def main():
     wrong = fuzz(args.copies, args.seed, folder)
     for text, times in wrong.most_common():
         print(f"{times} × {text}")
-    print(f"{args.copies} damaged copies, {sum(wrong.values())} wrong ends; files in {folder}")
+    print(f"{args.copies} damaged copies, {sum(wrong.values())} wrong ends" + f"; files in {folder}" * bool(wrong))
+    if not wrong:
+        shutil.rmtree(folder)
     return 1 if wrong else 0
 
 
