@@ -35,26 +35,23 @@ def is_there() -> bool:
     return shutil.which("squeue") is not None
 
 
-@functools.cache
 def cluster_name() -> str:
     """Return the cluster's name, which tells its job numbers from those of others.
 
     Raises:
         EnvironmentSetupError: no Slurm here, or it does not answer.
     """
-    found = re.search(r"^ClusterName\s*=\s*(\S+)", _run("scontrol", "show", "config"), re.MULTILINE)
-    return found[1] if found else ""
+    return _setting("ClusterName") or ""
 
 
-@functools.cache
 def max_array_jobs() -> int | None:
     """Return how many jobs an array of this cluster can have, None where Slurm does not say.
 
     Raises:
         EnvironmentSetupError: no Slurm here, or it does not answer.
     """
-    found = re.search(r"^MaxArraySize\s*=\s*(\d+)", _run("scontrol", "show", "config"), re.MULTILINE)
-    return int(found[1]) if found else None
+    most = _setting("MaxArraySize") or ""
+    return int(most) if most.isdigit() else None
 
 
 def describe() -> str:
@@ -115,6 +112,17 @@ def _from_accounting(job_ids: list[str]) -> dict[str, SlurmState]:
         return {}
     fields = (line.split("|", 1) for line in lines if "|" in line)
     return {job_id: SlurmState(state.split()[0]) for job_id, state in fields if state.strip()}  # "CANCELLED by 1000"
+
+
+def _setting(name: str) -> str | None:
+    """Return a word of Slurm's configuration, None where it has none of that name."""
+    found = re.search(rf"^{name}\s*=\s*(\S+)", _configuration(), re.MULTILINE)
+    return found[1] if found else None
+
+
+@functools.cache
+def _configuration() -> str:
+    return _run("scontrol", "show", "config")
 
 
 def _run(*command: str) -> str:

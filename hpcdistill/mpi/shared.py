@@ -29,7 +29,8 @@ def has_room(node: MPI.Intracomm, n_bytes: int) -> bool:
     """Return whether the node's ranks can share so many bytes. One rank alone shares with nobody, and always can."""
     if node.Get_size() == 1:
         return True
-    return bcast_object(node, _left() is None or n_bytes + _RESERVE_BYTES <= cast(int, _left()))
+    left = _left()
+    return bcast_object(node, left is None or n_bytes + _RESERVE_BYTES <= left)
 
 
 def share_array(node: MPI.Intracomm, array: np.ndarray | None) -> np.ndarray:

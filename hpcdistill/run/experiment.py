@@ -181,8 +181,9 @@ def load_shared(comm: MPI.Intracomm, config: Config) -> Dataset:
         if node.Get_rank() == 0:
             dataset = load_dataset(config.data.name, config.data.root or None).with_sha256()
     dataset = _share(node, dataset)
+    first = bcast_object(comm, dataset.sha256)
     with agree(comm):
-        if dataset.sha256 != bcast_object(comm, dataset.sha256):
+        if dataset.sha256 != first:
             raise DataError(
                 f"{config.data.name}: {platform.node()} has other images or labels than the first node. Put the same "
                 "files on all nodes, or use a folder that they share."

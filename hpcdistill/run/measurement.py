@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.config import Config
-from hpcdistill.data.zca import Zca
+from hpcdistill.data.preprocess import Preprocessing
 from hpcdistill.digest import sha256_of
 from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.preprocessing import preprocessing_hash
 from hpcdistill.schema import flatten
 
 #: Keys of the configuration that decide what a support, or natural images, are worth. The others say how one is made.
@@ -54,7 +55,7 @@ def new_record(
         "kind": kind,
         "settings": {key: settings[key] for key in DECIDING_KEYS},
         "data": {"name": dataset.name, **dataset.sha256},
-        "preprocessing": _preprocessing_sha256(experiment),
+        "preprocessing": _preprocessing_sha256(experiment.preprocessing),
         "support": support and sha256_of(*support),
         "test_images": 0 if experiment.test is None else len(experiment.test),
         **facts,
@@ -64,7 +65,6 @@ def new_record(
     return {**record, "key": key, "kernel": kernel_name(experiment.config)}
 
 
-def _preprocessing_sha256(experiment: Experiment) -> str:
-    preprocessing = experiment.preprocessing
-    arrays = preprocessing.arrays() | ({"matrix": preprocessing.matrix} if isinstance(preprocessing, Zca) else {})
-    return sha256_of(*(arrays[name] for name in sorted(arrays)))
+def _preprocessing_sha256(preprocessing: Preprocessing) -> str:
+    arrays = preprocessing.arrays()
+    return sha256_of(*(arrays[name] for name in sorted(arrays))) + preprocessing_hash(preprocessing)
