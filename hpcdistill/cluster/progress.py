@@ -41,7 +41,7 @@ def why_unreadable() -> str:
 def read_progress(output: Path) -> RunProgress:
     """Return how far the run in a folder is. A folder that cannot be read says nothing."""
     try:
-        checkpoint = read_checkpoint(RunDirectory(output).latest, "history")
+        checkpoint = read_checkpoint(RunDirectory(output).latest, "history", apart=False)
         return _progress(checkpoint)
     except (HpcDistillError, ImportError, KeyError, ValueError):
         return RunProgress()

@@ -16,7 +16,7 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcdistill.errors import EnvironmentSetupError, InterruptedWriteError, StorageError
-from hpcdistill.hdf5 import without_lock
+from hpcdistill.hdf5.complete import without_lock
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.mpi.partition import block_range

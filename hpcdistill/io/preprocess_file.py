@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.errors import CheckpointError, StorageError
-from hpcdistill.hdf5 import open_complete, without_lock
+from hpcdistill.hdf5.apart import read_apart
+from hpcdistill.hdf5.complete import without_lock
 from hpcdistill.whole_file import replacing
 
 
@@ -62,15 +63,15 @@ def read_zca(path: Path, sha256: str = "") -> StoredZca:
         CheckpointError: missing, damaged, or another matrix.
     """
     try:
-        with open_complete(path) as file:
-            matrix, attributes = file["zca/matrix"][...], dict(file.attrs)
+        content = read_apart(path, ["zca/matrix"])
+        matrix, attributes = content.arrays["zca/matrix"], content.attributes
         stored = StoredZca(matrix, float(attributes["zca_reg"]), float(attributes["display_norm"]))
         intact = bool(attributes["complete"]) and matrix_hash(matrix) == attributes["sha256"]
     except FileNotFoundError:
         raise CheckpointError(
             f"{path}: no such file. It holds the ZCA matrix of this run's checkpoints: put it back beside them."
         ) from None
-    except (OSError, RuntimeError, KeyError, ValueError, TypeError) as error:
+    except (OSError, KeyError, ValueError, TypeError, MemoryError) as error:
         raise CheckpointError(f"{path}: cannot be read as a ZCA matrix ({str(error).splitlines()[0]}).") from error
     if not intact or (sha256 and attributes["sha256"] != sha256):
         raise CheckpointError(

@@ -55,7 +55,7 @@ def collect(folder: Path, cell: Cell) -> Reached:
     accuracies, differences = [], []
     base = cell_folder(folder, cell)
     for path in sorted([*base.glob("latest.h5"), *base.glob("*/latest.h5")]):
-        checkpoint = read_checkpoint(path)
+        checkpoint = read_checkpoint(path, apart=False)
         config = parse_config(checkpoint.attribute("config"), where=str(path))
         _check_belongs(path, config, cell)
         measured = checkpoint.arrays["history/test_accuracy"]

@@ -9,7 +9,8 @@ import pytest
 
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.errors import CheckpointError, DataError
-from hpcdistill.hdf5 import open_complete
+from hpcdistill.hdf5.apart import read_apart
+from hpcdistill.hdf5.complete import open_complete, read_content
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.preprocess_file import read_zca
 
@@ -87,3 +88,38 @@ def test_a_file_that_another_program_has_open_for_writing_is_read(tmp_path):
             assert file["x"][...].tolist() == [0, 1, 2]
     finally:
         holder.communicate(b"\n", timeout=60)
+
+
+def write_everything(path):
+    """A file with arrays of all kinds, an alias, groups, and attributes."""
+    with h5py.File(path, "w") as file:
+        file["numbers/large"] = np.random.default_rng(0).standard_normal((20_000, 700))  # more than one slab
+        file["numbers/scalar"], file["numbers/none"] = np.float32(2.5), np.zeros((0, 3))
+        file.create_dataset("packed", data=np.arange(10_000).reshape(100, 100), chunks=(7, 30), compression="gzip")
+        file["flags"], file["big-endian"] = np.array([True, False]), np.arange(3, dtype=">i2")
+        file["names"], file["short"] = ["a", "ä b", ""], np.array([b"x", b"yz"])
+        file["alias"] = file["packed"]
+        file.attrs.update(step=3, loss=0.5, complete=True, name="ä", sizes=np.arange(3), odd=h5py.Empty("f"))
+
+
+@pytest.mark.parametrize("names", [(), ("numbers",), ("alias", "names", "missing"), ("numbers/scalar", "flags")])
+def test_read_apart_as_in_this_process(tmp_path, names):
+    write_everything(tmp_path / "file.h5")
+    here, apart = read_content(tmp_path / "file.h5", names), read_apart(tmp_path / "file.h5", names)
+    assert {key: str(array.dtype) for key, array in here.arrays.items()} == {
+        key: str(array.dtype) for key, array in apart.arrays.items()
+    }
+    for key, array in here.arrays.items():
+        np.testing.assert_array_equal(array, apart.arrays[key], strict=True)
+    assert (here.attributes, here.root, here.groups) == (apart.attributes, apart.root, apart.groups)
+    assert here.attributes["sizes"] == [0, 1, 2]
+    assert set(names) - {"missing", "numbers"} <= set(here.arrays)
+
+
+def test_what_ends_the_library_ends_no_command(tmp_path, monkeypatch):
+    write_everything(tmp_path / "file.h5")
+    ends = "import os, signal, sys\nif 'hpcdistill.hdf5.apart' in sys.orig_argv: os.kill(os.getpid(), signal.SIGSEGV)"
+    (tmp_path / "sitecustomize.py").write_text(ends)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with pytest.raises(CheckpointError, match=r"file\.h5: .*it is damaged: HDF5 ends by SIGSEGV"):
+        read_checkpoint(tmp_path / "file.h5")

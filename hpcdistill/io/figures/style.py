@@ -37,6 +37,7 @@ def house_style() -> Iterator[None]:
     """Draw with this project's settings within, and with whatever was set before after it."""
     with matplotlib.rc_context(_SETTINGS), warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing")  # of class names in other scripts
+        warnings.filterwarnings("ignore", category=RuntimeWarning)  # of values beyond what an axis can show
         yield
 
 
