@@ -25,6 +25,9 @@ T = TypeVar("T")
 
 #: Elements per message. 2^27 float64 are 1 GiB.
 PIECE_ELEMENTS = 2**27
+#: How long a rank that fails waits for the others to fail alike. On a loaded machine ranks may be seconds apart.
+AGREEMENT_SECONDS = 10.0
+_MEETING_TAG = 7
 
 
 def sum_array(comm: MPI.Intracomm, array: np.ndarray) -> np.ndarray:
@@ -122,6 +125,23 @@ def on_root(comm: MPI.Intracomm, function: Callable[[], T]) -> T:
         if comm.Get_rank() == 0:
             result = function()
     return bcast_object(comm, result)
+
+
+def all_meet(comm: MPI.Intracomm, seconds: float | None = None) -> bool:
+    """Return whether every rank calls this within `seconds`, or `AGREEMENT_SECONDS`.
+
+    For a rank that has met an error: the others may have met it, too, or wait in some collective, which this does not
+    disturb. After False only `Abort` is left.
+    """
+    others = [rank for rank in range(comm.Get_size()) if rank != comm.Get_rank()]
+    nothing, deadline = bytearray(), MPI.Wtime() + (AGREEMENT_SECONDS if seconds is None else seconds)
+    requests = [comm.Isend(nothing, dest=rank, tag=_MEETING_TAG) for rank in others]
+    requests += [comm.Irecv(nothing, source=rank, tag=_MEETING_TAG) for rank in others]
+    while not MPI.Request.Testall(requests):
+        if MPI.Wtime() > deadline:
+            return False
+        time.sleep(0.01)
+    return True
 
 
 def gather_objects(comm: MPI.Intracomm, value: T) -> list[T]:

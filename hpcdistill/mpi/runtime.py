@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 import traceback
 from collections.abc import Callable
 from typing import NoReturn
@@ -18,11 +17,8 @@ from mpi4py import MPI
 from hpcdistill.attempt import report_ended, report_running
 from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError, MemoryShortageError
 from hpcdistill.launcher import check_size, is_first_rank
+from hpcdistill.mpi.collectives import all_meet
 from hpcdistill.mpi.shared import free_windows
-
-#: How long the failing rank waits for the others to fail alike, before it aborts the job. On a loaded machine ranks may
-#: be seconds apart; one that aborts too early says again what another one says.
-AGREEMENT_SECONDS = 10.0
 
 
 def world() -> MPI.Intracomm:
@@ -38,7 +34,6 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
     script that waits for the ranks hears how it ended (`hpcdistill.attempt`).
     """
     comm = world()
-    failures = comm.Dup()  # so that waiting for the others cannot be mistaken for one of the body's collectives
     try:
         check_size(comm.Get_size())
         if comm.Get_rank() == 0:
@@ -47,13 +42,13 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
     except (HpcDistillError, MemoryError) as caught:
         error = caught if isinstance(caught, HpcDistillError) else MemoryShortageError.here(caught)
         at_once = isinstance(error, InterruptedWriteError)
-        _end_failed(failures, f"{error.label}{error}", error.exit_code, at_once=at_once)
+        _end_failed(comm, f"{error.label}{error}", error.exit_code, at_once=at_once)
         return error.exit_code
     except (Exception, KeyboardInterrupt) as caught:
         where = f" on rank {comm.Get_rank()}" if comm.Get_size() > 1 else ""
         interrupted = isinstance(caught, KeyboardInterrupt)
         text = f"interrupted{where}" if interrupted else f"internal error{where}:\n{traceback.format_exc()}"
-        _end_failed(failures, text, 130 if interrupted else EXIT_INTERNAL)
+        _end_failed(comm, text, 130 if interrupted else EXIT_INTERNAL)
         return 130 if interrupted else EXIT_INTERNAL
     if comm.Get_rank() == 0:
         report_ended(code)
@@ -63,25 +58,13 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
 
 def _end_failed(comm: MPI.Intracomm, message: str, code: int, *, at_once: bool = False) -> None:
     """Print one message for the job; abort it if asked to, or if a rank does not arrive here in time."""
-    arrived = _all_arrive(comm)
+    arrived = all_meet(comm)
     if (comm.Get_rank() == 0 and is_first_rank()) or not arrived:
         print(f"hpcdistill: {message}", file=sys.stderr, flush=True)
         report_ended(code)
     if not arrived or at_once:
         _abort(comm, code)
     free_windows()
-
-
-def _all_arrive(comm: MPI.Intracomm) -> bool:
-    """Wait a little for all ranks to fail; return whether they did."""
-    if comm.Get_size() == 1:
-        return True
-    request, deadline = comm.Ibarrier(), MPI.Wtime() + AGREEMENT_SECONDS
-    while not request.Test():
-        if MPI.Wtime() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
 
 
 def _abort(comm: MPI.Intracomm, code: int) -> NoReturn:

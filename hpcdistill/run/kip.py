@@ -14,7 +14,7 @@ from hpcdistill.distill.krr import Gradient
 from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
-from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
+from hpcdistill.mpi.collectives import agree_any, all_meet, bcast_object, on_root
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
@@ -67,6 +67,8 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
                 _save(recorder, state, now.history)
             raise
         except NumericalError:
+            if not all_meet(comm):
+                raise
             if previous.step > saved:
                 _save(recorder, previous, now.history.up_to(previous.step))
                 saved = previous.step

@@ -15,7 +15,7 @@ from hpcdistill.errors import CheckpointError, InterruptedWriteError, StorageErr
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
 from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
-from hpcdistill.mpi.collectives import on_root
+from hpcdistill.mpi.collectives import all_meet, on_root
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.origin import data_attributes
 from hpcdistill.run.preprocessing import preprocessing_hash
@@ -72,7 +72,7 @@ class Recorder:
         try:
             yield
         except StorageError as error:  # another run removes unfinished files when it takes over
-            if not isinstance(error, InterruptedWriteError):
+            if not isinstance(error, InterruptedWriteError) and all_meet(comm):
                 on_root(comm, notes.check_owner)
             raise
 
