@@ -28,10 +28,10 @@ END = """\
 code=$?
 said=$(cat "$HPCDISTILL_STATUS" 2>/dev/null) status=$said
 say() { echo "hpcdistill: $*" >&2; }
-requeue() {  # unless Slurm has decided already what becomes of the job, as after scancel
+requeue() {  # unless Slurm has decided already, as after scancel; TERM comes when it does, also to scontrol
   for pause in 2 10 30; do
     case $(squeue -h -j "$job" -o %T) in
-      RUNNING) if scontrol requeue "$job"; then say "$1"; return; fi ;;
+      RUNNING) if (trap '' TERM; scontrol requeue "$job"); then say "$1"; return; fi ;;
       ?*) return ;;
     esac
     sleep "$pause"
