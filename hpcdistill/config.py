@@ -24,6 +24,8 @@ METHODS = ("kip", "label_solve", "krr")
 PRECISIONS = ("mixed", "float64", "float32")
 SOLVERS = ("auto", "replicated", "scalapack")
 LABEL_SOLVERS = ("qr", "normal")
+LOSSES = ("squared_error", "cross_entropy")
+SCHEDULES = ("constant", "cosine")
 
 
 @dataclass(frozen=True)
@@ -92,9 +94,15 @@ class KipConfig:
 
     steps: int = key(300, "gradient steps", minimum=0)
     batch: int = key(5000, "target images per step, class-balanced, fresh every step; 0: all, every step", minimum=0)
+    last_batch: int = key(0, "the batch grows to so many by the last step, geometrically; 0: it does not", minimum=0)
+    loss: str = key("squared_error", "the papers' mean square, or cross-entropy of softmax(temperature · f)", LOSSES)
+    temperature: float = key(10.0, "cross-entropy: what predictions are multiplied by, to begin with", above=0)
+    temperature_rate: float = key(0.02, "Adam's step for its logarithm; 0: the temperature stays", minimum=0)
     learning_rate: float = key(4e-2, "Adam's step for images", minimum=0)
     learn_labels: bool = key(True, "learn the support labels too")
     label_learning_rate: float = key(4e-2, "Adam's step for labels", minimum=0)
+    schedule: str = key("constant", "how the rates change: not, or from full to none along a cosine", SCHEDULES)
+    warmup: int = key(0, "steps over which the rates rise to their full size", minimum=0)
     architectures: tuple[str, ...] = key((), "sampling KIP: each step draws its kernel from these; empty: the kernel's")
     evaluate_every: int = key(20, "steps between evaluations on test (and validation) images", minimum=1)
     patience: int = key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
@@ -264,5 +272,7 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"support.images_per_class must be at least 1 for method {config.method!r}, not 0.")
     if config.method != "kip" and (config.support.init != "natural" or config.support.corruption):
         raise ConfigError(f"support.init and support.corruption are for method 'kip', not {config.method!r}.")
+    if config.kip.last_batch and not config.kip.batch:
+        raise ConfigError("kip.last_batch needs a kip.batch to grow from, and 0 stands for all images: set kip.batch.")
     if config.kip.patience and not config.data.validation:
         raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")

@@ -41,6 +41,20 @@ def shared_library(source, header, *flags):
     return path
 
 
+def kept_text(key, make):
+    """Return the text that `make()` returns, or has returned before for the same key, a list of texts and bytes."""
+    digest = hashlib.sha256()
+    for part in key:
+        digest.update(hashlib.sha256(part if isinstance(part, bytes) else str(part).encode()).digest())
+    path = FOLDER / "texts" / digest.hexdigest()[:24]
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        made = path.with_suffix(f".{os.getpid()}")
+        made.write_text(make())
+        made.replace(path)
+    return path.read_text()
+
+
 @cache
 def _compiler():
     return subprocess.run(["g++", "--version"], capture_output=True, text=True, check=True).stdout

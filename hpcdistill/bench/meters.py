@@ -15,6 +15,7 @@ from mpi4py.util import pkl5
 
 from hpcdistill.distill.assemble import Kernels
 from hpcdistill.kernels.base import KernelBackend
+from hpcdistill.kernels.sweep import Sweep
 
 T = TypeVar("T")
 
@@ -53,6 +54,10 @@ class TimedBackend:
         """See `KernelBackend.block_vjp`."""
         return self._time(lambda: self._backend.block_vjp(h1, h2, cotangent))
 
+    def sweep(self, h1: Any) -> TimedSweep:
+        """See `KernelBackend.sweep`."""
+        return TimedSweep(self._time(lambda: self._backend.sweep(h1)), self._time)
+
     def _time(self, call: Callable[[], T]) -> T:
         """Call, and count what a GPU takes to finish it: it may have been at work on something else before."""
         device = self.device
@@ -66,6 +71,26 @@ class TimedBackend:
 
         device.synchronize()
         return self._clock.time(finished)
+
+
+class TimedSweep:
+    """A sweep whose calls are timed; otherwise the one it stands for. See `Sweep`."""
+
+    def __init__(self, sweep: Sweep, timed: Callable[[Callable[[], Any]], Any]) -> None:
+        self._sweep, self._timed = sweep, timed
+        self.at_once = sweep.at_once
+
+    def block(self, h2: Any) -> Any:
+        """See `Sweep.block`."""
+        return self._timed(lambda: self._sweep.block(h2))
+
+    def add(self, cotangent: Any) -> None:
+        """See `Sweep.add`."""
+        self._timed(lambda: self._sweep.add(cotangent))
+
+    def finish(self) -> Any:
+        """See `Sweep.finish`."""
+        return self._timed(self._sweep.finish)
 
 
 def timed_kernels(kernels: Kernels, clock: Clock) -> Kernels:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from hpcdistill.bench.cases import Case
     from hpcdistill.kernels.base import KernelBackend
+    from hpcdistill.kernels.sweep import RepeatedSweep
 
 #: Backend that is neural-tangents.
 PEER = "tangents"
@@ -61,3 +62,9 @@ class SinglePrecision:
         """See `KernelBackend.block_vjp`."""
         with single_precision():
             return self._backend.block_vjp(h1, h2, cotangent)
+
+    def sweep(self, h1: Any) -> RepeatedSweep:
+        """See `KernelBackend.sweep`."""
+        from hpcdistill.kernels.sweep import RepeatedSweep
+
+        return RepeatedSweep(self, h1)

@@ -24,7 +24,7 @@ from hpcdistill.config import Config
 from hpcdistill.data.preprocess import centred_one_hot
 from hpcdistill.distill.adam import Adam
 from hpcdistill.distill.assemble import Kernels, Targets
-from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.distill.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
 from hpcdistill.run.experiment import choose_kernels
 
@@ -134,7 +134,7 @@ def make_problem(config: Config, kernels: Kernels, shape: tuple[int, int, int], 
     """Return a step on `n` random images and `config.kip.batch` targets of ten classes. Not collective."""
     (x_s, y_s), (x_t, y_t) = (_labelled_images(count, shape, seed) for seed, count in enumerate((n, config.kip.batch)))
     adam = make_adam(config)
-    state = KipState(0, x_s, y_s, adam.init({"images": x_s, "labels": y_s}))
+    state = initial_state(adam, x_s, y_s, config)
     return Problem(
         config, kernels, adam, state, Targets(lambda start, stop: (x_t[start:stop], y_t[start:stop]), len(x_t))
     )

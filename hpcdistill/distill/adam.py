@@ -29,6 +29,10 @@ class Adam:
 
     rates: dict[str, float]
 
+    def scaled(self, factor: float) -> Adam:
+        """Return Adam with all rates multiplied by a factor; the state is the same."""
+        return Adam({name: factor * rate for name, rate in self.rates.items()})
+
     def init(self, parameters: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return the state before the first update."""
         state: dict[str, np.ndarray] = {}

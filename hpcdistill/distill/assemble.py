@@ -17,12 +17,10 @@ from mpi4py import MPI
 from hpcdistill.distill.workspace import Workspace
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
+from hpcdistill.kernels.sweep import MOST_AT_ONCE
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.mpi.collectives import agree
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
-
-#: Target rows evaluated at a time: bounds a rank's memory, whatever the number of targets.
-ROWS_AT_A_TIME = 2048
 
 
 @dataclass(frozen=True)
@@ -59,10 +57,10 @@ class Targets:
         """Return a half-open range of these targets, which reports nothing."""
         return Targets(lambda a, b: self.fetch(start + a, start + b), stop - start)
 
-    def local_chunks(self, comm: MPI.Intracomm) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def local_chunks(self, comm: MPI.Intracomm, at_once: int = MOST_AT_ONCE) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield this rank's rows, some at a time. Not collective."""
         start, stop = block_range(self.count, comm.Get_size(), comm.Get_rank())
-        for a, b in chunk_ranges(stop - start, ROWS_AT_A_TIME):
+        for a, b in chunk_ranges(stop - start, at_once):
             yield self.fetch(start + a, start + b)
             self.report(b, stop - start)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 #: Columns, in the order they are shown. What was not measured at a step is NaN.
-COLUMNS = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "seconds")
+COLUMNS = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "temperature", "seconds")
 
 
 @dataclass
@@ -18,6 +18,7 @@ class History:
         loss, train_accuracy: KIP: of the batch whose gradient made this step, before the update; Label Solve: of all
             targets; KRR: not measured.
         validation_accuracy, test_accuracy: of the support after the step.
+        temperature: of KIP's cross-entropy after the step.
         seconds: spent in this run up to the step, resumed parts added up.
     """
 
@@ -63,5 +64,5 @@ class History:
         """Return the history that `to_arrays` wrote."""
         history = cls()
         for i, step in enumerate(arrays["step"]):
-            history.add(int(step), **{name: float(arrays[name][i]) for name in COLUMNS})
+            history.add(int(step), **{name: float(arrays[name][i]) for name in COLUMNS if name in arrays})
         return history

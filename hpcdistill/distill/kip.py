@@ -15,6 +15,7 @@ from hpcdistill.config import Config
 from hpcdistill.distill.adam import Adam
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Gradient, Support
+from hpcdistill.distill.loss import make_loss
 from hpcdistill.errors import NotFiniteError
 from hpcdistill.mpi.collectives import bcast_array, bcast_object
 
@@ -26,19 +27,43 @@ class KipState:
     Attributes:
         step: updates made so far.
         x_s, y_s: support images `(n, h, w, c)` and labels `(n, classes)`, float64.
+        log_temperature: of the loss, `(1,)` float64.
         optimizer: Adam's state by name ("images/mu", …).
     """
 
     step: int
     x_s: np.ndarray
     y_s: np.ndarray
+    log_temperature: np.ndarray
     optimizer: dict[str, np.ndarray]
+
+    @property
+    def parameters(self) -> dict[str, np.ndarray]:
+        """What Adam may change, by name."""
+        return {"images": self.x_s, "labels": self.y_s, "log_temperature": self.log_temperature}
 
 
 def make_adam(config: Config) -> Adam:
-    """Return the optimiser of a configuration: images, and labels where they are learned."""
-    labels = {"labels": config.kip.label_learning_rate} if config.kip.learn_labels else {}
-    return Adam({"images": config.kip.learning_rate} | labels)
+    """Return the optimiser of a configuration: images; labels, and the loss's temperature, where they are learned."""
+    kip = config.kip
+    rates = {"images": kip.learning_rate}
+    if kip.learn_labels:
+        rates["labels"] = kip.label_learning_rate
+    if kip.loss == "cross_entropy" and kip.temperature_rate:
+        rates["log_temperature"] = kip.temperature_rate
+    return Adam(rates)
+
+
+def initial_state(adam: Adam, x_s: np.ndarray, y_s: np.ndarray, config: Config) -> KipState:
+    """Return the state before the first step."""
+    state = KipState(0, x_s, y_s, initial_log_temperature(config), {})
+    state.optimizer = adam.init(state.parameters)
+    return state
+
+
+def initial_log_temperature(config: Config) -> np.ndarray:
+    """Return the logarithm of the temperature that a configuration starts from, `(1,)`."""
+    return np.log([config.kip.temperature])
 
 
 def kip_gradient(comm: MPI.Intracomm, kernels: Kernels, state: KipState, targets: Targets, config: Config) -> Gradient:
@@ -50,7 +75,7 @@ def kip_gradient(comm: MPI.Intracomm, kernels: Kernels, state: KipState, targets
     """
     support = Support(comm, kernels, state.x_s, config.solve.reg, config.solve.method)
     try:
-        gradient = support.gradient(state.y_s, targets)
+        gradient = support.gradient(state.y_s, targets, make_loss(config, float(state.log_temperature[0])))
     finally:
         support.close()
     finite = np.isfinite(gradient.loss) and np.isfinite(gradient.images).all() and np.isfinite(gradient.labels).all()
@@ -67,16 +92,12 @@ def kip_update(comm: MPI.Intracomm, adam: Adam, state: KipState, gradient: Gradi
 
     Rank 0 alone makes the update and broadcasts it, so that unlike nodes cannot drift apart.
     """
-    new = KipState(
-        state.step + 1, state.x_s.copy(), state.y_s.copy(), {k: v.copy() for k, v in state.optimizer.items()}
-    )
+    moved, optimizer = state.parameters, state.optimizer
     if comm.Get_rank() == 0:
-        parameters, new.optimizer = adam.update(
-            {"images": state.x_s, "labels": state.y_s},
-            {"images": gradient.images, "labels": gradient.labels},
-            state.optimizer,
-        )
-        new.x_s, new.y_s = parameters["images"], parameters.get("labels", state.y_s)
-    for array in (new.x_s, new.y_s, *(new.optimizer[k] for k in sorted(new.optimizer))):
-        bcast_array(comm, array)
-    return new
+        gradients = {"images": gradient.images, "labels": gradient.labels,
+                     "log_temperature": np.array([gradient.log_temperature])}  # fmt: skip
+        changed, optimizer = adam.update(state.parameters, gradients, state.optimizer)
+        moved = moved | changed
+    new = {name: bcast_array(comm, array.copy()) for name, array in moved.items()}
+    optimizer = {name: bcast_array(comm, optimizer[name].copy()) for name in sorted(optimizer)}
+    return KipState(state.step + 1, new["images"], new["labels"], new["log_temperature"], optimizer)

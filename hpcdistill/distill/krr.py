@@ -1,7 +1,7 @@
 """Distributed kernel ridge regression: solve, predict, loss, and the closed-form gradient.
 
-With `A = K_ss + λI`, `λ = reg · tr(K_ss)/n` and `α = A⁻¹ y_s`, the prediction for targets is `f = K_ts α` and the loss
-`½ · mean((f − y_t)²)` over all entries. With `R = (f − y_t)/(n_t · classes)` and `B = A⁻¹ K_tsᵀ R`:
+With `A = K_ss + λI`, `λ = reg · tr(K_ss)/n` and `α = A⁻¹ y_s`, the prediction for targets is `f = K_ts α`. With a loss
+of `f` (`loss`; the papers' is `½ · mean((f − y_t)²)` over all entries), `R` its derivative, and `B = A⁻¹ K_tsᵀ R`:
 
     dL/dy_s = B        dL/dK_ts = R αᵀ        dL/dK_ss = G + (reg/n) · tr(G) · I,   G = −B αᵀ
 
@@ -31,9 +31,11 @@ from hpcdistill.distill.assemble import (
     support_kernel,
     support_kernel_blockcyclic,
 )
+from hpcdistill.distill.loss import Loss, SquaredError
 from hpcdistill.distill.tally import Tally, count, no_targets
 from hpcdistill.distill.workspace import HostWorkspace, workspace_of
 from hpcdistill.gpu.device import to_host
+from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.scalapack import ScalapackCholesky
@@ -46,12 +48,19 @@ EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**16, 64, 2048
 
 @dataclass(frozen=True)
 class Gradient:
-    """Loss, accuracy and gradient of one set of targets: `images` `(n, h, w, c)`, `labels` `(n, classes)`, float64."""
+    """Loss, accuracy and gradient of one set of targets.
+
+    Attributes:
+        images: `(n, h, w, c)` float64.
+        labels: `(n, classes)` float64.
+        log_temperature: of the loss, 0 where it has no temperature.
+    """
 
     loss: float
     accuracy: float
     images: np.ndarray
     labels: np.ndarray
+    log_temperature: float = 0.0
 
 
 class Support:
@@ -146,40 +155,47 @@ class Support:
             tally += Tally(part.count, float(squares[0]), sum_array(self.comm, confusion))
             yield tally
 
-    def gradient(self, y_s: np.ndarray, targets: Targets) -> Gradient:
+    def gradient(self, y_s: np.ndarray, targets: Targets, loss: Loss | None = None) -> Gradient:
         """Return loss, accuracy and the gradient with respect to support images and labels. Collective.
+
+        Args:
+            loss: default: the squared error.
 
         Error: the gradient agrees between numbers of ranks to 1e-10 of its largest entry, times the condition number
         over 1e4 (tests/mpi/test_krr.py).
         """
-        work, alpha = self.workspace, self.workspace.asarray(self.solve(y_s))
-        scale = 1.0 / (targets.count * y_s.shape[1])
+        work, alpha, loss = self.workspace, self.workspace.asarray(self.solve(y_s)), loss or SquaredError()
+        scale = 1.0 / loss.denominator(targets.count, y_s.shape[1])
         with agree(self.comm):
-            gradient_x = work.xp.zeros(self._image_shape, np.float64)
-            sums = work.xp.zeros(y_s.size + 2, np.float64)
-            for x, y in targets.local_chunks(self.comm):
-                self._add_target_part(x, y, alpha, scale, gradient_x, sums)
+            sweep = self.kernels.ts.sweep(self.handle_ts)
+            sums = work.xp.zeros(y_s.size + 3, np.float64)
+            for x, y in targets.local_chunks(self.comm, sweep.at_once):
+                self._add_target_part(x, y, alpha, loss, scale, sweep, sums)
+            gradient_x = sweep.finish().astype(np.float64)
             packed = to_host(sums)
         sum_array(self.comm, packed)
-        gradient_y = self.solve(packed[2:].reshape(y_s.shape))
+        gradient_y = self.solve(packed[3:].reshape(y_s.shape))
         with agree(self.comm):
             self._add_support_part(alpha, work.asarray(gradient_y), gradient_x)
             work.finish()
-        loss, accuracy = 0.5 * scale * float(packed[0]), float(packed[1]) / targets.count
-        return Gradient(loss, accuracy, to_host(work.sum(self.comm, gradient_x)), gradient_y)
+        value, hits, slope = (float(number) for number in packed[:3])
+        images = to_host(work.sum(self.comm, gradient_x))
+        return Gradient(scale * value, hits / targets.count, images, gradient_y, scale * slope)
 
     def _add_target_part(
-        self, x: np.ndarray, y: np.ndarray, alpha: Any, scale: float, gradient_x: Any, sums: Any
+        self, x: np.ndarray, y: np.ndarray, alpha: Any, loss: Loss, scale: float, sweep: Sweep, sums: Any
     ) -> None:
-        """Add this chunk's part of dL/dx_s through K_ts, and to `sums` its [squares, hits, K_tsᵀ R] in one array."""
+        """Add this chunk's part of dL/dx_s through K_ts to `sweep`, and to `sums` its loss, hits, slope, K_tsᵀ R."""
         handle_t, labels = self.kernels.ts.prepare(x), self.workspace.asarray(y)
-        k_ts = self._kernel_rows(handle_t)
+        k_ts = sweep.block(handle_t).T.astype(np.float64)
         prediction = k_ts @ alpha
-        residual = (prediction - labels) * scale
-        gradient_x += self.kernels.ts.block_vjp(self.handle_ts, handle_t, alpha @ residual.T)
-        sums[0] += self.workspace.xp.square(prediction - labels).sum()
+        value, residual, slope = loss.terms(prediction, labels, self.workspace.xp)
+        residual *= scale
+        sweep.add(alpha @ residual.T)
+        sums[0] += value
         sums[1] += (prediction.argmax(axis=1) == labels.argmax(axis=1)).sum()
-        sums[2:] += (k_ts.T @ residual).reshape(-1)
+        sums[2] += slope
+        sums[3:] += (k_ts.T @ residual).reshape(-1)
 
     def _add_support_part(self, alpha: Any, b: Any, gradient_x: Any) -> None:
         """Add the part of dL/dx_s through this rank's tiles of K_ss.

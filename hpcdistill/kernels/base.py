@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from hpcdistill.errors import InputError
 from hpcdistill.gpu.device import Device
+from hpcdistill.kernels.sweep import Sweep
 
 
 @dataclass(frozen=True)
@@ -106,6 +107,10 @@ class KernelBackend(Protocol):
 
         Not collective.
         """
+        ...
+
+    def sweep(self, h1: Any) -> Sweep:
+        """Return what evaluates the kernel of these images with others and its gradient. Not collective."""
         ...
 
 

@@ -25,6 +25,7 @@ from hpcdistill.gpu.device import Block, Device, to_host
 from hpcdistill.kernels.base import Handle, check_cotangent, check_form, check_images, check_overflow, check_prepared
 from hpcdistill.kernels.cuda_layout import choose_layout
 from hpcdistill.kernels.cuda_plan import constants, make_nets
+from hpcdistill.kernels.sweep import RepeatedSweep
 from hpcdistill.native import cuda as sources
 
 #: Bound on temporary device memory, GiB; images and results come on top.
@@ -109,6 +110,10 @@ class CudaBackend:
             self._run("block_forward", grid, *self._pair, *h1.per_image, n1, *h2.per_image, n2,
                       int(h1.is_same_rows(h2)), result, self._scratch(grid))  # fmt: skip
         return result
+
+    def sweep(self, h1: Handle) -> RepeatedSweep:
+        """Return a sweep; see `KernelBackend.sweep`. Not collective."""
+        return RepeatedSweep(self, h1)
 
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: Any) -> Any:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c), on the device; `cotangent` is there or NumPy's.

@@ -9,6 +9,7 @@ from hpcdistill.architecture import Architecture
 from hpcdistill.errors import NotSuitable
 from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_pair
 from hpcdistill.kernels.relu_chain import Pairs, ReluChain, ReluRecord
+from hpcdistill.kernels.sweep import RepeatedSweep
 from hpcdistill.kernels.tiling import mirror_upper, tiles
 
 #: Bound on the temporary memory of one call, besides its result.
@@ -63,6 +64,10 @@ class FullyConnectedBackend:
         if symmetric:
             mirror_upper(result)
         return result
+
+    def sweep(self, h1: Handle) -> RepeatedSweep:
+        """Return a sweep; see `KernelBackend.sweep`. Not collective."""
+        return RepeatedSweep(self, h1)
 
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective.

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from hpcdistill.architecture import Architecture
 from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_pair
 from hpcdistill.kernels.jax_cache import enable_compilation_cache
+from hpcdistill.kernels.sweep import RepeatedSweep
 from hpcdistill.kernels.tangents_import import import_stax
 from hpcdistill.kernels.tiling import mirror_upper, tiles
 
@@ -72,6 +73,10 @@ class TangentsBackend:
         if symmetric:
             mirror_upper(result)
         return result
+
+    def sweep(self, h1: Handle) -> RepeatedSweep:
+        """Return a sweep; see `KernelBackend.sweep`. Not collective."""
+        return RepeatedSweep(self, h1)
 
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective."""

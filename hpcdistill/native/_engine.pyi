@@ -9,6 +9,9 @@ class _Engine:
 
     n_norms: int
     bytes_per_thread: int
+    lanes: int
+    kept_bytes: int
+    gradient_length: int
 
     def __init__(
         self,
@@ -32,15 +35,31 @@ class _Engine:
         out: np.ndarray,
         threads: int,
     ) -> None: ...
-    def block_vjp(
+    def block_kept(
+        self,
+        pixels1: np.ndarray,
+        norms1: np.ndarray,
+        pixels2: np.ndarray,
+        norms2: np.ndarray,
+        out: np.ndarray,
+        kept: np.ndarray,
+        n_kept: int,
+        threads: int,
+    ) -> None: ...
+    def add_gradient(
         self,
         pixels1: np.ndarray,
         norms1: np.ndarray,
         pixels2: np.ndarray,
         norms2: np.ndarray,
         cotangent: np.ndarray,
-        out: np.ndarray,
+        kept: np.ndarray,
+        n_kept: int,
+        sums: np.ndarray,
         threads: int,
+    ) -> None: ...
+    def finish_gradient(
+        self, pixels: np.ndarray, norms: np.ndarray, sums: np.ndarray, out: np.ndarray, threads: int
     ) -> None: ...
 
 class Engine32(_Engine): ...

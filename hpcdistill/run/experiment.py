@@ -19,6 +19,7 @@ from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
+from hpcdistill.distill.schedule import Schedule
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
@@ -78,7 +79,7 @@ class Experiment:
     def batch_targets(self, step: int) -> Targets:
         """Return the targets of a KIP step: a random batch (or all training images), augmented as configured."""
         config = self.config
-        indices = draw_batch(self.pool, config.kip.batch, config.seed, step)
+        indices = draw_batch(self.pool, Schedule(config.kip).batch(step), config.seed, step)
         changes = None
         if not self.augmentation.changes_nothing:
             changes = self.augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
@@ -231,6 +232,7 @@ def check_sizes(config: Config, pool: Pool) -> None:
             f"Use at most {pool.smallest_class}."
         )
     batch = config.kip.batch if config.method == "kip" else 0
+    largest = max(batch, config.kip.last_batch)
     n_s, n_t = per_class * n_classes, batch or len(pool)
     if n_s > n_t:
         key, remedy = f"the {n_t} training images", ""
@@ -240,8 +242,9 @@ def check_sizes(config: Config, pool: Pool) -> None:
             f"support of {n_s} images ({per_class} per class) is larger than the target: {key}. "
             f"Lower support.images_per_class{remedy}."
         )
-    if batch and n_t > pool.smallest_class * n_classes:
+    key = "kip.batch" if largest == batch else "kip.last_batch"
+    if batch and largest > pool.smallest_class * n_classes:
         raise ConfigError(
-            f"kip.batch={n_t}, but class-balanced batches can have at most {pool.smallest_class * n_classes} images: "
+            f"{key}={largest}, but class-balanced batches can have at most {pool.smallest_class * n_classes} images: "
             f"the smallest class has {pool.smallest_class}. Use kip.batch=0 for all images."
         )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from hpcdistill.config import Config
 from hpcdistill.distill.adam import Adam
 from hpcdistill.distill.history import History
-from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.distill.kip import KipState, initial_log_temperature, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.distill.krr import Gradient
+from hpcdistill.distill.schedule import Schedule
 from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
@@ -43,8 +45,9 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     experiment = keep_whitened(experiment)
     comm, config = experiment.comm, experiment.config
     adam = make_adam(config)
-    now = _restore(resumed) if resumed else _begin(experiment, adam)
+    now = _restore(resumed, config) if resumed else _begin(experiment, adam)
     changes = noted_changes(resumed, config)
+    schedule = Schedule(config.kip)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display, changes)
     if changes:
         experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
@@ -82,9 +85,10 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
             saved = state.step
         if gradient is None:
             break
-        previous, now.state = state, kip_update(comm, adam, state, gradient)
+        previous, now.state = state, kip_update(comm, adam.scaled(schedule.rate(state.step)), state, gradient)
         seconds = bcast_object(comm, time.monotonic() - started)
-        now.history.add(now.state.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=seconds)
+        now.history.add(now.state.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=seconds,
+                        temperature=_temperature(config, now.state))  # fmt: skip
         if comm.Get_rank() == 0:
             directory.notes.write_reached(now.state.step, seconds)
         experiment.reporter.advance(
@@ -108,19 +112,23 @@ def _check_range(experiment: Experiment, state: KipState) -> None:
 
 def _begin(experiment: Experiment, adam: Adam) -> _Progress:
     initial = on_root(experiment.comm, lambda: make_initial_support(experiment))
-    x_s, y_s = initial.x_s, initial.y_s
-    optimizer = adam.init({"images": x_s, "labels": y_s})
     history = History()
     history.add(0)
-    return _Progress(KipState(0, x_s, y_s, optimizer), history, initial.source_index, experiment.display(x_s))
+    state = initial_state(adam, initial.x_s, initial.y_s, experiment.config)
+    return _Progress(state, history, initial.source_index, experiment.display(initial.x_s))
 
 
-def _restore(checkpoint: Checkpoint) -> _Progress:
+def _restore(checkpoint: Checkpoint, config: Config) -> _Progress:
     array = checkpoint.array
     x_s, y_s = array("support/images"), array("support/labels")
-    state = KipState(int(array("random/step")[0]), x_s, y_s, checkpoint.group("optimizer"))
+    log_temperature = checkpoint.arrays.get("kip/log_temperature", initial_log_temperature(config))
+    state = KipState(int(array("random/step")[0]), x_s, y_s, log_temperature, checkpoint.group("optimizer"))
     history = History.from_arrays(checkpoint.group("history"))
     return _Progress(state, history, array("support/source_index"), array("support/initial_display"))
+
+
+def _temperature(config: Config, state: KipState) -> float | None:
+    return float(np.exp(state.log_temperature[0])) if config.kip.loss == "cross_entropy" else None
 
 
 def _gradient(experiment: Experiment, state: KipState, noise: np.ndarray) -> Gradient:
@@ -142,8 +150,8 @@ def _is_done(experiment: Experiment, now: _Progress) -> bool:
 
 
 def _save(recorder: Recorder, state: KipState, history: History) -> None:
-    optimizer = {f"optimizer/{name}": array for name, array in state.optimizer.items()}
-    recorder.save(state.step, state.x_s, state.y_s, history, **optimizer)
+    extra = {f"optimizer/{name}": array for name, array in state.optimizer.items()}
+    recorder.save(state.step, state.x_s, state.y_s, history, **extra, **{"kip/log_temperature": state.log_temperature})
 
 
 def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder, evaluator: Evaluator) -> None:

@@ -14,6 +14,7 @@ from mpi4py import MPI
 
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.data.zca import Zca
+from hpcdistill.distill.schedule import Schedule
 from hpcdistill.mpi.collectives import bcast_object, node_communicator
 from hpcdistill.mpi.partition import chunk_ranges
 from hpcdistill.mpi.shared import fill_shared, has_room
@@ -35,8 +36,8 @@ def keep_whitened(experiment: Experiment) -> Experiment:
     config, pool = experiment.config, experiment.pool
     if not isinstance(experiment.preprocessing, Zca):
         return experiment
-    batches = config.kip.steps * (config.kip.batch or len(pool))
-    names = ["train"] if experiment.augmentation.changes_nothing and batches > len(experiment.dataset.train) else []
+    targets = Schedule(config.kip).targets(config.kip.steps) or config.kip.steps * len(pool)
+    names = ["train"] if experiment.augmentation.changes_nothing and targets > len(experiment.dataset.train) else []
     names += ["test"] if experiment.test is not None else []
     node = node_communicator(experiment.comm)
     kept = {name: _whiten(experiment, node, name) for name in names if _fits(experiment, node, name)}

@@ -75,8 +75,8 @@ class DeviceArray:
 
         return call
 
-    reshape, astype, transpose, sum, all, argmax = map(
-        _method, ("reshape", "astype", "transpose", "sum", "all", "argmax")
+    reshape, astype, transpose, sum, all, max, argmax = map(
+        _method, ("reshape", "astype", "transpose", "sum", "all", "max", "argmax")
     )
 
     def _operator(function):
@@ -96,6 +96,14 @@ class DeviceArray:
 
     def __iadd__(self, other):
         self._memory += _operand(other)
+        return self
+
+    def __isub__(self, other):
+        self._memory -= _operand(other)
+        return self
+
+    def __imul__(self, other):
+        self._memory *= _operand(other)
         return self
 
 
@@ -163,6 +171,12 @@ class HostArrays:
 
     def square(self, array):
         return DeviceArray(np.square(array._memory))
+
+    def exp(self, array):
+        return DeviceArray(np.exp(array._memory))
+
+    def log(self, array):
+        return DeviceArray(np.asarray(np.log(array._memory)))
 
     def isfinite(self, array):
         return DeviceArray(np.isfinite(array._memory))

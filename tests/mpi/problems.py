@@ -30,12 +30,17 @@ def targets(n, seed=1):
 
 
 def dense_loss(pair, x_s, y_s, n_t, reg, seed=1):
-    """The loss straight from its definition, on one process."""
+    """The squared error straight from its definition, on one process, and the accuracy."""
+    prediction, y_t = dense_prediction(pair, x_s, y_s, n_t, reg, seed)
+    accuracy = (prediction.argmax(1) == y_t.argmax(1)).mean()
+    return 0.5 * np.mean((prediction - y_t) ** 2), accuracy
+
+
+def dense_prediction(pair, x_s, y_s, n_t, reg, seed=1):
+    """Predictions straight from their definition, on one process, and the targets' labels."""
     x_t, y_t = images(n_t, seed), labels(n_t, seed)
     h_s = pair.ss.prepare(x_s)
     k_ss = pair.ss.block(h_s, h_s)
     k_ts = pair.ts.block(pair.ts.prepare(x_t), pair.ts.prepare(x_s))
     a = k_ss + reg * np.trace(k_ss) / len(x_s) * np.eye(len(x_s))
-    prediction = k_ts @ np.linalg.solve(a, y_s)
-    accuracy = (prediction.argmax(1) == y_t.argmax(1)).mean()
-    return 0.5 * np.mean((prediction - y_t) ** 2), accuracy
+    return k_ts @ np.linalg.solve(a, y_s), y_t

@@ -7,14 +7,14 @@ from problems import images, kernels, labels, targets
 from mpi4py import MPI
 
 from hpcdistill.config import parse_config
-from hpcdistill.distill.kip import KipState, kip_gradient, kip_update, make_adam
+from hpcdistill.distill.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.errors import NotFiniteError
 
 
 def run(comm, steps, settings=()):
     config = parse_config("", ["kip.learning_rate=0.03", "kip.label_learning_rate=0.01", "solve.reg=1e-3", *settings])
     adam = make_adam(config)
-    state = KipState(0, images(5, 0), labels(5, 0), adam.init({"images": images(5, 0), "labels": labels(5, 0)}))
+    state = initial_state(adam, images(5, 0), labels(5, 0), config)
     losses = []
     for _ in range(steps):
         gradient = kip_gradient(comm, kernels(), state, targets(20), config)
@@ -44,8 +44,19 @@ def test_fixed_labels_stay_as_they_are(comm):
     assert not any(name.startswith("labels") for name in state.optimizer)
 
 
+def test_the_temperature_is_learned_where_it_has_a_rate(comm):
+    learned, losses = run(comm, 12, ["kip.loss='cross_entropy'", "kip.temperature=3"])
+    fixed, _ = run(comm, 2, ["kip.loss='cross_entropy'", "kip.temperature=3", "kip.temperature_rate=0"])
+    squared, _ = run(comm, 2)
+    assert abs(np.log(3) - learned.log_temperature) > 0.05
+    assert comm.allgather(float(learned.log_temperature[0])) == [learned.log_temperature[0]] * comm.Get_size()
+    assert fixed.log_temperature == np.log(3)
+    assert squared.log_temperature == np.log(10)
+    assert np.mean(losses[-4:]) < np.mean(losses[:4])
+
+
 def test_a_gradient_that_is_not_finite_is_an_error_on_every_rank(comm):
     config = parse_config("", ["solve.reg=1e-3"])
-    state = KipState(7, images(5, 0), labels(5, 0) * 1e200, {})
+    state = KipState(7, images(5, 0), labels(5, 0) * 1e200, np.zeros(1), {})
     with pytest.raises(NotFiniteError, match=r"step 7.*kip.learning_rate"), np.errstate(all="ignore"):
         kip_gradient(comm, kernels(), state, targets(20), config)

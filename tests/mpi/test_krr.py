@@ -2,22 +2,28 @@
 
 import numpy as np
 import pytest
-from problems import CLASSES, dense_loss, images, kernels, labels, targets
+from problems import CLASSES, dense_loss, dense_prediction, images, kernels, labels, targets
 
 from mpi4py import MPI
 
 from hpcdistill.distill import assemble, krr, workspace
 from hpcdistill.distill.krr import Support
+from hpcdistill.distill.loss import CrossEntropy, SquaredError
 from hpcdistill.distill.workspace import HostWorkspace
 from hpcdistill.errors import NotPositiveDefiniteError
+from hpcdistill.kernels import sweep
 
 REG = 1e-3
 SIZES = [(1, 1), (5, 7), (13, 3), (9, 50)]  # support, targets: also more ranks than rows, and more support than targets
 
 
-def gradient(comm, n_s, n_t, solver="replicated", pair=None):
+#: A temperature at which probabilities are neither alike nor 0 and 1.
+LOSSES = {"squared error": SquaredError(), "cross-entropy": CrossEntropy(np.log(7.0))}
+
+
+def gradient(comm, n_s, n_t, solver="replicated", pair=None, loss=None):
     support = Support(comm, pair or kernels(), images(n_s, 0), REG, solver)
-    result = support.gradient(labels(n_s, 0), targets(n_t))
+    result = support.gradient(labels(n_s, 0), targets(n_t), loss)
     support.close()
     return result
 
@@ -33,10 +39,12 @@ def test_loss_and_accuracy_are_those_of_the_definition(comm, n_s, n_t):
 
 @pytest.mark.parametrize(("n_s", "n_t"), SIZES)
 @pytest.mark.parametrize("solver", ["replicated", "scalapack"])
-def test_any_number_of_ranks_gives_the_same(comm, n_s, n_t, solver):
-    together, alone = gradient(comm, n_s, n_t, solver), gradient(MPI.COMM_SELF, n_s, n_t)
+@pytest.mark.parametrize("loss", LOSSES.values(), ids=LOSSES)
+def test_any_number_of_ranks_gives_the_same(comm, n_s, n_t, solver, loss):
+    together, alone = gradient(comm, n_s, n_t, solver, loss=loss), gradient(MPI.COMM_SELF, n_s, n_t, loss=loss)
     assert together.loss == pytest.approx(alone.loss, rel=1e-10)
     assert together.accuracy == alone.accuracy
+    assert together.log_temperature == pytest.approx(alone.log_temperature, rel=1e-9, abs=1e-12)
     for name in ("images", "labels"):
         a, b = getattr(together, name), getattr(alone, name)
         np.testing.assert_allclose(a, b, rtol=0, atol=1e-10 * np.abs(b).max())
@@ -60,7 +68,7 @@ def test_an_evaluation_can_be_left_and_taken_up_anywhere(comm, monkeypatch, n_t,
 
 def test_many_chunks_of_rows_give_the_same(comm, monkeypatch):
     whole = gradient(comm, 5, 50)
-    monkeypatch.setattr(assemble, "ROWS_AT_A_TIME", 3)
+    monkeypatch.setattr(sweep.RepeatedSweep, "at_once", 3)
     parts = gradient(comm, 5, 50)
     np.testing.assert_allclose(parts.images, whole.images, rtol=0, atol=1e-12 * np.abs(whole.images).max())
 
@@ -82,6 +90,34 @@ def test_gradient_against_central_differences(comm, architecture, step, bound):
             ahead = dense_loss(pair, x_s + step * change_x, y_s + step * change_y, n_t, REG)[0]
             behind = dense_loss(pair, x_s - step * change_x, y_s - step * change_y, n_t, REG)[0]
             assert (ahead - behind) / (2 * step) == pytest.approx(wanted, rel=bound, abs=1e-8)
+
+
+def dense_cross_entropy(pair, x_s, y_s, n_t, log_temperature):
+    """The mean of −log of the probability of each target's class, straight from its definition, on one process."""
+    prediction, y_t = dense_prediction(pair, x_s, y_s, n_t, REG)
+    powers = np.exp(np.exp(log_temperature) * prediction)
+    return -np.log((powers / powers.sum(axis=1, keepdims=True))[np.arange(n_t), y_t.argmax(axis=1)]).mean()
+
+
+@pytest.mark.parametrize("temperature", [0.5, 7.0, 1e4])
+def test_cross_entropy_against_its_definition_and_central_differences(comm, temperature):
+    pair, n_s, n_t, step = kernels("FC1"), 4, 6, 1e-6
+    x_s, y_s, at = images(n_s, 0), labels(n_s, 0), np.log(temperature)
+    result = gradient(comm, n_s, n_t, pair=pair, loss=CrossEntropy(at))
+    if temperature == 1e4:  # beyond the range of exponentials
+        assert np.isfinite([result.loss, result.log_temperature]).all()
+        assert np.isfinite(result.images).all()
+        return
+    assert result.loss == pytest.approx(dense_cross_entropy(pair, x_s, y_s, n_t, at), rel=1e-11)
+    rng = np.random.default_rng(5)
+    for _ in range(3):
+        dx, dy, dt = rng.standard_normal(x_s.shape), rng.standard_normal(y_s.shape), 1.0
+        for scales, wanted in (((step, 0, 0), (result.images * dx).sum()), ((0, step, 0), (result.labels * dy).sum()),
+                               ((0, 0, step), result.log_temperature)):  # fmt: skip
+            a, b, c = scales
+            ahead = dense_cross_entropy(pair, x_s + a * dx, y_s + b * dy, n_t, at + c * dt)
+            behind = dense_cross_entropy(pair, x_s - a * dx, y_s - b * dy, n_t, at - c * dt)
+            assert (ahead - behind) / (2 * step) == pytest.approx(wanted, rel=1e-5, abs=1e-8)
 
 
 def test_mixed_precision_is_near_float64(comm):
@@ -122,4 +158,4 @@ def test_communication_does_not_grow_with_targets(comm, monkeypatch):
         return sizes
 
     few, many = traffic(6), traffic(600)
-    assert few == many == [25, 5 * CLASSES + 2, images(5, 0).size]
+    assert few == many == [25, 5 * CLASSES + 3, images(5, 0).size]

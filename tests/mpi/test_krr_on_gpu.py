@@ -8,12 +8,13 @@ from problems import CLASSES, SHAPE, images, labels, targets
 from mpi4py import MPI
 
 from hpcdistill.architecture import parse_architecture
-from hpcdistill.distill import assemble
 from hpcdistill.distill.assemble import Kernels
 from hpcdistill.distill.krr import Support
 from hpcdistill.distill.label_solve import QR, reduce_chunk, solve_labels
+from hpcdistill.distill.loss import CrossEntropy, SquaredError
 from hpcdistill.distill.workspace import GpuWorkspace, HostWorkspace
 from hpcdistill.errors import NotPositiveDefiniteError
+from hpcdistill.kernels import sweep
 from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.native import NativeBackend
 from hpcdistill.linalg.gpu import GpuCholesky
@@ -36,9 +37,9 @@ def on_cpu():
     return Kernels(backend, backend)
 
 
-def gradient(comm, kernels, n_s, n_t, solver="auto"):
+def gradient(comm, kernels, n_s, n_t, solver="auto", loss=None):
     support = Support(comm, kernels, images(n_s, 0), REG, solver)
-    result = support.gradient(labels(n_s, 0), targets(n_t))
+    result = support.gradient(labels(n_s, 0), targets(n_t), loss)
     support.close()
     return result
 
@@ -53,8 +54,11 @@ def assert_same(found, wanted, bound):
 
 
 @pytest.mark.parametrize(("n_s", "n_t"), SIZES)
-def test_the_gradient_is_that_of_cpus(comm, device, n_s, n_t):
-    assert_same(gradient(comm, on_gpu(device), n_s, n_t), gradient(comm, on_cpu(), n_s, n_t), 1e-10)
+@pytest.mark.parametrize("loss", [SquaredError(), CrossEntropy(2.0)], ids=["squared error", "cross-entropy"])
+def test_the_gradient_is_that_of_cpus(comm, device, n_s, n_t, loss):
+    found, wanted = (gradient(comm, pair, n_s, n_t, loss=loss) for pair in (on_gpu(device), on_cpu()))
+    assert_same(found, wanted, 1e-10)
+    assert found.log_temperature == pytest.approx(wanted.log_temperature, rel=1e-9, abs=1e-12)
 
 
 @pytest.mark.parametrize(("n_s", "n_t"), SIZES)
@@ -81,7 +85,7 @@ def test_sums_by_mpi_and_through_the_host_are_the_same(comm, monkeypatch):
 
 def test_many_chunks_of_rows_give_the_same(comm, device, monkeypatch):
     whole = gradient(comm, on_gpu(device), 5, 20)
-    monkeypatch.setattr(assemble, "ROWS_AT_A_TIME", 3)
+    monkeypatch.setattr(sweep.RepeatedSweep, "at_once", 3)
     assert_same(gradient(comm, on_gpu(device), 5, 20), whole, 1e-12)
 
 

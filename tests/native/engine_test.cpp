@@ -3,7 +3,9 @@
 // sets, and the gradient must be the slope of the kernel.
 #include "../../hpcdistill/native/engine/engine.hpp"
 
+#include <algorithm>
 #include <cmath>
+#include <cstdint>
 #include <cstdio>
 #include <random>
 #include <string>
@@ -81,15 +83,45 @@ struct Results {
   std::vector<T> block, self, gradient;
 };
 
+// Memory for what is kept of some first images and one group of `lanes` second ones each, aligned.
+template <class T>
+std::vector<unsigned char> room(const Engine<T>& engine, std::size_t n_kept, std::size_t n_second, void*& start) {
+  const std::size_t groups = (n_second + engine.lanes() - 1) / engine.lanes();
+  std::vector<unsigned char> memory(n_kept * groups * engine.kept_bytes() + 64);
+  start = memory.data() + (64 - reinterpret_cast<std::uintptr_t>(memory.data()) % 64) % 64;
+  return memory;
+}
+
+// The gradient of Σ cotangent · K with respect to a, by so many second images at a time, of which the first rows'
+// planes are kept.
+template <class T>
+std::vector<T> gradient_of(const Engine<T>& engine, const Set<T>& a, const Set<T>& b, std::size_t at_once,
+                           std::size_t n_kept, int threads) {
+  std::vector<double> sums(a.count * engine.gradient_length());
+  for (std::size_t from = 0; from < b.count; from += at_once) {
+    const std::size_t n = std::min(at_once, b.count - from);
+    Images<T> part = b.images(from);
+    part.count = n;
+    void* kept;
+    const auto memory = room(engine, n_kept, n, kept);
+    std::vector<T> block(a.count * n), cotangent(a.count * n);
+    for (std::size_t i = 0; i < a.count; ++i)
+      for (std::size_t j = 0; j < n; ++j) cotangent[i * n + j] = T(std::sin(double(i * b.count + from + j)));
+    expect(engine.block_kept(a.images(), part, block.data(), kept, n_kept, threads, never), "block ended early");
+    expect(engine.add_gradient(a.images(), part, cotangent.data(), kept, n_kept, sums.data(), threads, never),
+           "gradient ended early");
+  }
+  std::vector<T> gradient(a.pixels.size());
+  expect(engine.finish_gradient(a.images(), sums.data(), gradient.data(), threads, never), "gradient ended early");
+  return gradient;
+}
+
 template <class T>
 Results<T> compute(const Engine<T>& engine, const Set<T>& a, const Set<T>& b, int threads) {
   Results<T> r{std::vector<T>(a.count * b.count), std::vector<T>(b.count * b.count), std::vector<T>(a.pixels.size())};
-  std::vector<T> cotangent(a.count * b.count);
-  for (std::size_t i = 0; i < cotangent.size(); ++i) cotangent[i] = T(std::sin(double(i)));
   expect(engine.block(a.images(), b.images(), false, r.block.data(), threads, never), "block ended early");
   expect(engine.block(b.images(), b.images(), true, r.self.data(), threads, never), "self-block ended early");
-  expect(engine.block_vjp(a.images(), b.images(), cotangent.data(), r.gradient.data(), threads, never),
-         "vjp ended early");
+  r.gradient = gradient_of(engine, a, b, b.count, 0, threads);
   return r;
 }
 
@@ -124,6 +156,15 @@ void check(const Network& net, const std::string& type) {
     const Results<T> one = compute(engine, a, b, 1), three = compute(engine, a, b, 3);
     expect(one.block == three.block && one.self == three.self && one.gradient == three.gradient,
            name + ": threads matter");
+    std::vector<T> block(one.block.size());
+    void* kept;
+    const auto memory = room(engine, a.count, b.count, kept);
+    engine.block_kept(a.images(), b.images(), block.data(), kept, a.count, 2, never);
+    expect(block == one.block, name + ": what is kept matters to the kernel");
+    for (std::size_t n_kept : {std::size_t(3), a.count})
+      for (std::size_t groups : {1, 2, 9})
+        expect(gradient_of(engine, a, b, groups * engine.lanes(), n_kept, 2) == one.gradient,
+               name + ": what is kept, or how it is cut, matters to the gradient");
     if (first.block.empty()) first = one;
     expect(distance(one.block, first.block) < (is_double ? 1e-14 : 2e-6), name + ": kernel differs");
     expect(distance(one.gradient, first.gradient) < (is_double ? 1e-11 : 1e-5), name + ": gradient differs");

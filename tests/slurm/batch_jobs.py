@@ -127,6 +127,14 @@ class Workplace:
         path.write_text(tomli_w.dumps(table))
         return path
 
+    def slow_command(self):
+        """Write a command `hpcdistill` whose steps take their time; return its folder."""
+        path = self.folder / "bin/hpcdistill"
+        path.parent.mkdir()
+        path.write_text(f'#!/bin/sh\nexec "{self._python(SLOW)}" -m hpcdistill "$@"\n')
+        path.chmod(0o755)
+        return path.parent
+
     def _python(self, acting):
         """Write a Python that is `acting`, in a folder with a space in its name; return its path."""
         path = self.folder / "my env" / re.sub(r"\W", "-", acting)

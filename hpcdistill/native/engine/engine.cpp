@@ -17,8 +17,7 @@ namespace {
 
 constexpr std::size_t kHugePage = 2u << 20;
 constexpr std::size_t kRowsPerTask = 8;          // first images per group of lanes in a task of a block
-constexpr std::size_t kGroupsPerSlice = 4;       // groups of lanes whose gradients a task adds up
-constexpr std::size_t kPartialBytes = 8u << 20;  // gradients of slices kept at once
+constexpr std::size_t kPartialBytes = 8u << 20;  // gradients of groups of lanes held at once
 constexpr int kMaxLanes = 64;
 
 std::size_t ceil_div(std::size_t a, std::size_t b) { return (a + b - 1) / b; }
@@ -108,6 +107,14 @@ bool Engine<T>::norms(const T* pixels, std::size_t count, T* out, int threads,
   return run_tasks(plans_, kind_, ceil_div(count, lanes), threads, group_task, poll);
 }
 
+// Have a worker meet the first n of a group of second images.
+template <class T>
+void Engine<T>::set_group(Worker<T>& worker, const Images<T>& second, std::size_t group, int n) const {
+  const auto index = [&](int k) { return group * kind_.lanes + k; };
+  const Rows<const T> pixels(second.pixels, n_pixels(), n, index), norms(second.norms, n_norms(), n, index);
+  worker.set_second(pixels.at, norms.at, n);
+}
+
 template <class T>
 bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same, T* out, int threads,
                       const std::function<bool()>& poll) const {
@@ -130,14 +137,11 @@ bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same
     for (std::size_t i = 0; i < (same ? j + 1 : n1); ++i) pairs.emplace_back(i, j);
 
   const auto tile_task = [&](Worker<T>& worker, const Tile& tile) {
-    const auto index = [&](int k) { return tile.group * lanes + k; };
-    const Rows<const T> pixels(second.pixels, n_pixels(), int(lanes), index);
-    const Rows<const T> norms(second.norms, n_norms(), int(lanes), index);
-    worker.set_second(pixels.at, norms.at, int(lanes));
+    set_group(worker, second, tile.group, int(lanes));
     for (std::size_t i = tile.top; i < tile.bottom; ++i) {
       worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
       T* row = out + i * n2 + tile.group * lanes;
-      worker.kernel(row);
+      worker.kernel(row, nullptr);
       for (std::size_t k = 0; same && k < lanes; ++k) out[(tile.group * lanes + k) * n2 + i] = row[k];
     }
   };
@@ -150,7 +154,7 @@ bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same
     worker.set_first(pixels1.at, norms1.at, n);
     worker.set_second(pixels2.at, norms2.at, n);
     T values[kMaxLanes];
-    worker.kernel(values);
+    worker.kernel(values, nullptr);
     for (int k = 0; k < n; ++k) {
       const auto [i, j] = pairs[start + k];
       out[i * n2 + j] = values[k];
@@ -164,48 +168,67 @@ bool Engine<T>::block(const Images<T>& first, const Images<T>& second, bool same
 }
 
 template <class T>
-bool Engine<T>::block_vjp(const Images<T>& first, const Images<T>& second, const T* cotangent, T* out, int threads,
-                          const std::function<bool()>& poll) const {
-  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count;
-  const std::size_t groups = ceil_div(n2, lanes), slices = ceil_div(groups, kGroupsPerSlice);
-  const std::size_t length = n_pixels() + n_norms();
-  std::fill(out, out + n1 * n_pixels(), T(0));
-  if (n1 == 0 || n2 == 0) return true;
-  std::vector<T> norms_gradient(n1 * n_norms());
+bool Engine<T>::block_kept(const Images<T>& first, const Images<T>& second, T* out, void* kept, std::size_t n_kept,
+                           int threads, const std::function<bool()>& poll) const {
+  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count, bytes = kept_bytes();
+  const std::size_t groups = ceil_div(n2, lanes), tops = ceil_div(n1, kRowsPerTask);
+  const auto tile_task = [&](Worker<T>& worker, std::size_t task) {
+    const std::size_t group = task / tops, top = task % tops * kRowsPerTask;
+    const int n = int(std::min(lanes, n2 - group * lanes));
+    set_group(worker, second, group, n);
+    for (std::size_t i = top; i < std::min(n1, top + kRowsPerTask); ++i) {
+      worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
+      T values[kMaxLanes];
+      worker.kernel(values, kept_at(kept, bytes, i, n_kept, groups, group));
+      std::copy_n(values, n, out + i * n2 + group * lanes);
+    }
+  };
+  return run_tasks(plans_, kind_, groups * tops, threads, tile_task, poll);
+}
 
-  // A task adds up one first image's gradient over a slice of the second ones. Slices are then added in order, so that
-  // the sum does not depend on who computed what; as many first images at a time as there is memory for.
-  const std::size_t rows_at_once = std::clamp<std::size_t>(kPartialBytes / (slices * length * sizeof(T)), 1, n1);
-  std::vector<T> partial(rows_at_once * slices * length);
+template <class T>
+bool Engine<T>::add_gradient(const Images<T>& first, const Images<T>& second, const T* cotangent, void* kept,
+                             std::size_t n_kept, double* sums, int threads, const std::function<bool()>& poll) const {
+  const std::size_t lanes = kind_.lanes, n1 = first.count, n2 = second.count, bytes = kept_bytes();
+  const std::size_t groups = ceil_div(n2, lanes), length = gradient_length();
+  if (n1 == 0 || n2 == 0) return true;
+
+  // A task takes one first image with one group of second ones. The groups are then added in order, so that the sum
+  // does not depend on who computed what; as many first images at a time as there is memory for.
+  const std::size_t rows_at_once = std::clamp<std::size_t>(kPartialBytes / (groups * length * sizeof(T)), 1, n1);
+  std::vector<T> partial(rows_at_once * groups * length);
   for (std::size_t top = 0; top < n1; top += rows_at_once) {
     const std::size_t n_rows = std::min(rows_at_once, n1 - top);
-    const auto slice_task = [&](Worker<T>& worker, std::size_t task) {
-      const std::size_t slice = task % slices, i = top + task / slices;
+    const auto group_task = [&](Worker<T>& worker, std::size_t task) {
+      const std::size_t group = task % groups, i = top + task / groups;
+      const int n = int(std::min(lanes, n2 - group * lanes));
       worker.set_first(first.pixels + i * n_pixels(), first.norms + i * n_norms());
-      worker.start_gradient();
-      for (std::size_t group = slice * kGroupsPerSlice; group < std::min(groups, (slice + 1) * kGroupsPerSlice);
-           ++group) {
-        const int n = int(std::min(lanes, n2 - group * lanes));
-        const auto index = [&](int k) { return group * lanes + k; };
-        const Rows<const T> pixels(second.pixels, n_pixels(), n, index), norms(second.norms, n_norms(), n, index);
-        worker.set_second(pixels.at, norms.at, n);
-        T weights[kMaxLanes] = {};
-        std::copy_n(cotangent + i * n2 + group * lanes, n, weights);
-        worker.add_gradient(weights);
-      }
+      set_group(worker, second, group, n);
+      T weights[kMaxLanes] = {};
+      std::copy_n(cotangent + i * n2 + group * lanes, n, weights);
       T* result = partial.data() + task * length;
-      worker.finish_gradient(result, result + n_pixels());
+      worker.gradient(weights, kept_at(kept, bytes, i, n_kept, groups, group), result, result + n_pixels());
     };
-    if (!run_tasks(plans_, kind_, n_rows * slices, threads, slice_task, poll)) return false;
+    if (!run_tasks(plans_, kind_, n_rows * groups, threads, group_task, poll)) return false;
     for (std::size_t row = 0; row < n_rows; ++row)
-      for (std::size_t k = 0; k < length; ++k) {
-        double sum = 0;
-        for (std::size_t slice = 0; slice < slices; ++slice)
-          sum += double(partial[(row * slices + slice) * length + k]);
-        T* target = k < n_pixels() ? out + (top + row) * n_pixels() + k
-                                   : norms_gradient.data() + (top + row) * n_norms() + k - n_pixels();
-        *target = T(sum);
+      for (std::size_t group = 0; group < groups; ++group) {
+        const T* part = partial.data() + (row * groups + group) * length;
+        double* sum = sums + (top + row) * length;
+        for (std::size_t k = 0; k < length; ++k) sum[k] += double(part[k]);
       }
+  }
+  return true;
+}
+
+template <class T>
+bool Engine<T>::finish_gradient(const Images<T>& first, const double* sums, T* out, int threads,
+                                const std::function<bool()>& poll) const {
+  const std::size_t lanes = kind_.lanes, n1 = first.count;
+  std::vector<T> norms_gradient(n1 * n_norms());
+  for (std::size_t i = 0; i < n1; ++i) {
+    const double* sum = sums + i * gradient_length();
+    for (std::size_t k = 0; k < n_pixels(); ++k) out[i * n_pixels() + k] = T(sum[k]);
+    for (std::size_t k = 0; k < n_norms(); ++k) norms_gradient[i * n_norms() + k] = T(sum[n_pixels() + k]);
   }
   if (n_norms() == 0) return true;
   const auto group_task = [&](Worker<T>& worker, std::size_t group) {

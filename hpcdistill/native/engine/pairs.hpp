@@ -36,6 +36,7 @@ class Pairs {
       store_size_[i] = plan.stores[i].size;
       s_store_[i] = i ? arena.take(store_size_[i]) : nullptr;
       t_store_[i] = i && levels_[i].tangent_in ? arena.take(store_size_[i]) : nullptr;
+      s_own_[i] = s_store_[i], t_own_[i] = t_store_[i];
     }
     const std::size_t n_pixels = std::size_t(plan.height) * plan.width * plan.channels;
     for (LaneImages<T>* image : {&first_, &second_})
@@ -47,6 +48,26 @@ class Pairs {
 
   // Memory that a plan needs.
   std::size_t bytes() const { return bytes_; }
+
+  // What `forward` leaves for `adjoint`: planes that enter the levels, s and t of each, one after another.
+  std::size_t kept_bytes() const {
+    std::size_t n = 0;
+    for (int i = 1; i < n_levels_; ++i) n += store_size_[i] * (levels_[i].tangent_in ? 2 : 1);
+    return n * sizeof(Vec<T>);
+  }
+
+  // Have `forward` and `adjoint` work in memory of `kept_bytes`, aligned to a vector; null: in their own.
+  void keep_in(void* memory) {
+    if (!memory) {
+      std::memcpy(s_store_, s_own_, sizeof s_store_), std::memcpy(t_store_, t_own_, sizeof t_store_);
+      return;
+    }
+    Arena<T> arena(memory);
+    for (int i = 1; i < n_levels_; ++i) {
+      s_store_[i] = arena.take(store_size_[i]);
+      if (levels_[i].tangent_in) t_store_[i] = arena.take(store_size_[i]);
+    }
+  }
 
   LaneImages<T>& first() { return first_; }
   LaneImages<T>& second() { return second_; }
@@ -368,6 +389,7 @@ class Pairs {
   const std::size_t* starts_[kMaxLevels];
   std::size_t store_size_[kMaxLevels];
   Vec<T>*s_store_[kMaxLevels], *t_store_[kMaxLevels];  // planes that enter a level, later their gradients
+  Vec<T>*s_own_[kMaxLevels], *t_own_[kMaxLevels];      // where these are unless they are kept elsewhere
   LaneImages<T> first_, second_;
   Vec<T>*zeros_, *s_last_, *t_last_;  // a row of zeros; the row that leaves a level, or its gradient
   UnitRings<T> rings_[kMaxUnits];

@@ -18,14 +18,13 @@ class Worker {
   virtual void set_first(const T* pixels, const T* norms) = 0;                           // one for all lanes
   virtual void set_first(const T* const* pixels, const T* const* norms, int count) = 0;  // one per lane
 
-  // out[lane] = K(first, second), for the kind of first image that was set last.
-  virtual void kernel(T* out) = 0;
+  // out[lane] = K(first, second), for the kind of first image that was set last. What `gradient` needs of it is left in
+  // `kept` (WorkerKind::kept_bytes), where that is not null.
+  virtual void kernel(T* out, void* kept) = 0;
 
   // Gradient of Σ cotangent[lane] K(first, second[lane]) with respect to a first image that all lanes share, and n ∂/∂n
-  // at its norms: start, add any number of times, finish (overwrites both arrays).
-  virtual void start_gradient() = 0;
-  virtual void add_gradient(const T* cotangent) = 0;
-  virtual void finish_gradient(T* pixels, T* norms) = 0;
+  // at its norms. `kept`: from `kernel` of these images, used up here; null: computed anew.
+  virtual void gradient(const T* cotangent, void* kept, T* pixels, T* norms) = 0;
 
   // Norms of up to `lanes` images; and pixels_out += what n ∂/∂n at them, given in `norms_gradient`, amounts to.
   virtual void norms(const T* const* pixels, T* const* norms_out, int count) = 0;
@@ -38,6 +37,7 @@ template <class T>
 struct WorkerKind {
   int lanes;
   std::size_t (*bytes)(const Plans&);
+  std::size_t (*kept_bytes)(const Plans&);         // a multiple of 64
   Worker<T>* (*make)(const Plans&, void* memory);  // memory: `bytes`, aligned to 64; plans outlive the worker
 };
 

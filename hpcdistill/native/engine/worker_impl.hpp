@@ -50,26 +50,22 @@ class TargetWorker final : public Worker<T> {
     is_shared_ = false;
   }
 
-  void kernel(T* out) override {
+  void kernel(T* out, void* kept) override {
+    pairs_.keep_in(kept);
     const LaneImages<T>& first = pairs_.first();
     const FirstImage<T, PerLane<T>> per_lane{first.pixels, first.norm, first.inverse};
     const Vec<T> value = is_shared_ ? pairs_.forward(shared_) : pairs_.forward(per_lane);
     for (int lane = 0; lane < lanes; ++lane) out[lane] = value[lane];
   }
 
-  void start_gradient() override {
-    clear(pairs_.pixel_gradient, n_pixels_);
-    clear(pairs_.norm_gradient, n_norms_);
-  }
-
-  void add_gradient(const T* cotangent) override {
+  void gradient(const T* cotangent, void* kept, T* pixels, T* norms) override {
     Vec<T> lanes_cotangent{};
     for (int lane = 0; lane < lanes; ++lane) lanes_cotangent[lane] = cotangent[lane];
-    pairs_.forward(shared_);
+    clear(pairs_.pixel_gradient, n_pixels_);
+    clear(pairs_.norm_gradient, n_norms_);
+    pairs_.keep_in(kept);
+    if (!kept) pairs_.forward(shared_);
     pairs_.adjoint(shared_, lanes_cotangent);
-  }
-
-  void finish_gradient(T* pixels, T* norms) override {
     sum_lanes(pairs_.pixel_gradient, n_pixels_, pixels);
     sum_lanes(pairs_.norm_gradient, n_norms_, norms);
   }
@@ -126,6 +122,7 @@ WorkerKind<T> worker_kind() {
             const std::size_t a = Pairs<T>(plans.pair, nullptr).bytes(), b = Pairs<T>(plans.variance, nullptr).bytes();
             return a > b ? a : b;
           },
+          [](const Plans& plans) { return (Pairs<T>(plans.pair, nullptr).kept_bytes() + 63) / 64 * 64; },
           [](const Plans& plans, void* memory) -> Worker<T>* { return new TargetWorker<T>(plans, memory); }};
 }
 

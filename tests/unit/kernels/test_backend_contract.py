@@ -1,5 +1,6 @@
 """One suite for all kernel backends: what `hpcdistill.kernels.base.KernelBackend` promises."""
 
+import itertools
 from functools import cache
 
 import dense_oracle
@@ -193,6 +194,21 @@ def test_a_tile_is_the_slice_of_the_whole(case):
     for rows, columns in ((slice(0, 2), slice(1, 5)), (slice(1, 3), slice(0, 2)), (slice(2, 3), slice(2, 5))):
         tile = case.backend.block(case.h1[rows], case.h2[columns])
         assert_close(tile, whole[rows, columns], tolerances.SLICE[case.dtype])
+
+
+def test_a_sweep_is_block_and_vjp(case):
+    block = case.backend.block(case.h1, case.h2)
+    gradient = case.backend.block_vjp(case.h1, case.h2, case.cotangent)
+    for cuts in ([0, 5], [0, 2, 5]):
+        sweep = case.backend.sweep(case.h1)
+        for start, stop in itertools.pairwise(cuts):
+            part = to_host(sweep.block(case.h2[start:stop]))
+            assert part.dtype == case.dtype
+            assert_close(part, block[:, start:stop], tolerances.SLICE[case.dtype])
+            sweep.add(case.cotangent[:, start:stop])
+        found = to_host(sweep.finish())
+        assert found.dtype == case.dtype
+        assert_close(found, gradient, tolerances.SLICE[case.dtype])
 
 
 def test_gradients_of_tiles_add_up(case):

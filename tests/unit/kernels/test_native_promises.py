@@ -4,7 +4,10 @@ import numpy as np
 import pytest
 from native_support import BACKEND, Network, along, entry_error, error, random_cotangent
 
+from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import ConfigError, HpcDistillError, InputError
+from hpcdistill.kernels import native
+from hpcdistill.kernels.native import NativeBackend
 
 DTYPES = ("float64", "float32")
 # Bounds are two to five times what is seen on x86-64. Blocks, relative to the entry.
@@ -284,3 +287,28 @@ def test_results_stay_finite_between_underflow_and_overflow(scale, dtype):
 def test_what_it_has_no_room_for_is_refused(text, shape, message):
     with pytest.raises(ConfigError, match=f"native: .*{message}"):
         Network(text, shape).backend()
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("kept", [0, 1, 10**9])
+def test_a_sweep_gives_the_same_bits_whatever_it_keeps(monkeypatch, dtype, kept):
+    """`kept` bytes per thread: nothing; nothing, as no plane is so small; everything."""
+    backend = NativeBackend(parse_architecture("conv relu pool conv relu flatten dense"), SHAPE, np.dtype(dtype))
+    h1, h2 = (backend.prepare(np.random.default_rng(n).standard_normal((n, *SHAPE))) for n in (5, 70))
+    cotangent = np.random.default_rng(3).standard_normal((5, 70))
+    monkeypatch.setattr(native, "KEPT_BYTES_PER_THREAD", kept)
+    sweep = backend.sweep(h1)
+    for _ in range(2):  # the second one in the memory of the first
+        sweep = backend.sweep(h1)
+        for start in range(0, 70, sweep.at_once):
+            part = slice(start, min(start + sweep.at_once, 70))
+            np.testing.assert_array_equal(sweep.block(h2[part]), backend.block(h1, h2)[:, part])
+            sweep.add(cotangent[:, part])
+        np.testing.assert_array_equal(sweep.finish(), backend.block_vjp(h1, h2, cotangent))
+
+
+def test_a_sweep_keeps_all_of_a_run_with_100_images():
+    backend = NativeBackend(parse_architecture("ConvNet"), (32, 32, 3), np.dtype("float32"))
+    handle = backend.prepare(np.zeros((100, 32, 32, 3)))
+    assert backend.sweep(handle).kept_rows == 100
+    assert backend.sweep(handle[:10]).kept_rows == 10
