@@ -74,6 +74,40 @@ def make_originals(folder):
     return {name: (folder / name).read_bytes() for name in COMMANDS}
 
 
+class Forked:
+    """For `subprocess.Popen` in `hpcdistill.hdf5.apart`: the same child, without the start of an interpreter."""
+
+    def __init__(self, command, **_):
+        from hpcdistill.hdf5 import apart
+
+        (out, into_out), (err, into_err) = os.pipe(), os.pipe()
+        self.pid = os.fork()
+        if self.pid == 0:
+            code = 70
+            try:
+                os.dup2(into_out, 1)
+                os.dup2(into_err, 2)
+                os.close(out)
+                os.close(err)
+                sys.stdout = os.fdopen(1, "w")
+                code = apart._main(command[3], command[4:])
+            finally:
+                os._exit(code)
+        os.close(into_out)
+        os.close(into_err)
+        self.stdout, self.stderr = os.fdopen(out, "rb"), os.fdopen(err, "rb")
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.stderr.close()
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def kill(self):
+        os.kill(self.pid, signal.SIGKILL)
+
+
 def outcome(arguments, folder):
     """Run a command in a child; return None if it ended as it should, or else what it did."""
     said = folder / "said"
@@ -114,9 +148,11 @@ def _run(arguments, folder, said):
 
 def fuzz(copies, seed, folder):
     """Run all commands on so many damaged copies in all; return what went wrong, by command, and how often."""
+    from hpcdistill.hdf5 import apart
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.io.report import document  # imported once, and not in each child
 
+    apart.subprocess.Popen = Forked
     originals, rng = make_originals(folder), np.random.default_rng(seed)
     read_checkpoint(folder / "checkpoint.h5")
     assert document
