@@ -107,6 +107,11 @@ class KipConfig:
     evaluate_every: int = key(20, "steps between evaluations on test (and validation) images", minimum=1)
     patience: int = key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
 
+    @property
+    def is_constant(self) -> bool:
+        """Whether what a step does is the same however many steps there are."""
+        return self.schedule == "constant" and not self.last_batch
+
 
 @dataclass(frozen=True)
 class LabelSolveConfig:
@@ -245,7 +250,8 @@ def changed_keys(old: Config, new: Config) -> list[str]:
 
 def adjusted_keys(old: Config, new: Config) -> list[str]:
     """Return the same for the keys that differ and decide what is computed, though a resumed run may change them."""
-    return _changes(old, new, lambda key: key in ADJUSTABLE_KEYS)
+    decides = ADJUSTABLE_KEYS | (frozenset() if new.kip.is_constant else {"kip.steps"})
+    return _changes(old, new, lambda key: key in decides)
 
 
 def _changes(old: Config, new: Config, counts: Callable[[str], bool]) -> list[str]:

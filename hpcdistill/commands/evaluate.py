@@ -26,7 +26,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = textwrap.dedent(
         """\
         Predict the test images by kernel ridge regression on the support set in FILE: accuracy, loss, accuracy of each
-        class, confusion matrix. Under mpirun the test images are split over the ranks.
+        class, confusion matrix. The loss is the papers' squared error, whatever the run has minimised. Under mpirun the
+        test images are split over the ranks.
 
           mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5
           mpirun -n 4 hpcdistill evaluate runs/kip/latest.h5 --kernel ConvNet --kernel FC3 --kernel Conv-Vec3

@@ -64,17 +64,28 @@ def _history_table(arrays: dict[str, np.ndarray]) -> Table:
     rows = np.flatnonzero(evaluated) if evaluated.any() else np.arange(len(steps))
     shown = rows if len(rows) <= _HISTORY_ROWS else rows[np.linspace(0, len(rows) - 1, _HISTORY_ROWS).astype(int)]
     table = Table(box=None)
-    for name in ("step", *COLUMNS):
+    columns = {name: arrays[f"history/{name}"] for name in COLUMNS if f"history/{name}" in arrays}
+    if not np.isfinite(columns.get("temperature", np.nan)).any():
+        columns.pop("temperature", None)
+    for name in ("step", *columns):
         table.add_column(name, justify="right")
     for i in shown:
-        table.add_row(str(steps[i]), *(_figure(name, arrays[f"history/{name}"][i]) for name in COLUMNS))
+        table.add_row(str(steps[i]), *(_figure(name, column[i]) for name, column in columns.items()))
     return table
 
 
 def _figure(name: str, value: float) -> str:
     if value != value:
         return "–"
-    return f"{value:.2%}" if name.endswith("accuracy") else f"{value:.5f}" if name == "loss" else f"{value:.1f}"
+    return (
+        f"{value:.2%}"
+        if name.endswith("accuracy")
+        else f"{value:.5f}"
+        if name == "loss"
+        else f"{value:.2f}"
+        if name == "temperature"
+        else f"{value:.1f}"
+    )
 
 
 def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:

@@ -18,11 +18,6 @@ class Schedule:
 
     kip: KipConfig
 
-    @property
-    def is_constant(self) -> bool:
-        """Whether a step's values do not depend on the number of steps in all."""
-        return self.kip.schedule == "constant" and not self.kip.last_batch
-
     def rate(self, step: int) -> float:
         """Return what all learning rates are multiplied by."""
         kip = self.kip
@@ -41,6 +36,16 @@ class Schedule:
     def targets(self, steps: int) -> int:
         """Return the sum of the batches of the first so many steps."""
         return sum(map(self.batch, range(steps))) if self.kip.last_batch else steps * self.kip.batch
+
+    def change(self, old: KipConfig, step: int) -> str:
+        """Return what another number of steps means for a run that goes on after so many, "" where it means nothing."""
+        if old.steps == self.kip.steps or self.kip.is_constant:
+            return ""
+        before = Schedule(old)
+        rates = f"rates {before.rate(step):.0%} → {self.rate(step):.0%} of the full ones"
+        batches = f", batch {before.batch(step)} → {self.batch(step)}" if self.kip.last_batch else ""
+        return (f"from step {step} on the schedule is that of {self.kip.steps} steps in all, no longer of {old.steps}: "
+                f"{rates}{batches}")  # fmt: skip
 
     @staticmethod
     def _share(step: int, steps: int) -> float:

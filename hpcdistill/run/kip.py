@@ -20,7 +20,7 @@ from hpcdistill.mpi.collectives import agree_any, all_meet, bcast_object, on_roo
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
-from hpcdistill.run.recorder import Recorder, noted_changes
+from hpcdistill.run.recorder import Recorder, noted_changes, stored_config
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.whitened import keep_whitened
 
@@ -48,6 +48,8 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     now = _restore(resumed, config) if resumed else _begin(experiment, adam)
     changes = noted_changes(resumed, config)
     schedule = Schedule(config.kip)
+    if resumed and (change := schedule.change(stored_config(resumed).kip, now.state.step)):
+        experiment.reporter.say(change)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display, changes)
     if changes:
         experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")

@@ -69,6 +69,33 @@ def test_a_resumed_run_is_the_undisturbed_one(tmp_path):
     assert [name for name in differences(whole, resumed) if not name.startswith("history/")] == []
 
 
+CROSS_ENTROPY = {"kip": {"steps": 12, "evaluate_every": 6, "loss": "cross_entropy", "temperature": 5.0, "warmup": 3,
+                         "schedule": "cosine", "batch": 50, "last_batch": 200},
+                 "checkpoint": {"every": 4, "keep": 9}}  # fmt: skip
+
+
+def test_cross_entropy_on_a_schedule_is_resumed_bit_for_bit(tmp_path):
+    whole = Job(write_config(tmp_path / "c.toml", **CROSS_ENTROPY), tmp_path / "whole", 2)
+    whole.finish()
+    parts = Job(whole.config, tmp_path / "parts", 2)
+    shutil.copytree(whole.output, parts.output, symlinks=True)
+    for step in (8, 12):
+        (parts.output / f"checkpoints/step-{step:06d}.h5").unlink()
+    parts.finish(resume=True)
+    assert [name for name in differences(whole, parts) if not name.startswith("history/seconds")] == []
+    temperature = arrays(whole)["history/temperature"]
+    assert np.isnan(temperature[0])
+    assert len(set(temperature[1:])) == 12
+    assert temperature[-1] == np.exp(arrays(whole)["kip/log_temperature"][0])
+    assert run("export", whole.output / "latest.h5", "--format", "html", "--output", tmp_path / "r.html").code == 0
+    assert "cross-entropy of predictions multiplied by a temperature" in (tmp_path / "r.html").read_text()
+    assert "temperature" in run("inspect", whole.output / "latest.h5").stdout
+    longer = run(*whole.arguments, "--resume", "--set=kip.steps=16", ranks=2)
+    assert longer.code == 0, longer.stderr
+    assert "from step 12 on the schedule is that of 16 steps in all, no longer of 12: rates 0% → 15%" in longer.stdout
+    assert "step 12: kip.steps: 12 → 16" in read_checkpoint(whole.output / "latest.h5").attributes["changes"]
+
+
 def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):
     job = finished(tmp_path, "out", 2)
     attributes = read_checkpoint(job.output / "latest.h5").attributes

@@ -62,8 +62,19 @@ def course(facts: Facts, measured: Measurements) -> str:
     steps, values = facts.measured("loss")
     loss = Series("loss", steps, values) if len(steps) > 1 else None
     baselines = [(_name(draw), 100 * draw.mean) for draw in _same_size(facts, measured)]
-    caption = "Steps that were measured. Accuracy and loss of a step's targets are those before its update."
+    caption = (
+        f"Steps that were measured. Accuracy and loss of a step's targets are those before its update.{_loss(facts)}"
+    )
     return chart(progress(curves, loss, baselines), "Over the steps", caption)
+
+
+def _loss(facts: Facts) -> str:
+    """Say which loss it is, where it is not the papers'."""
+    if facts.setting("kip", "loss", "squared_error") == "squared_error":
+        return ""
+    temperature = facts.measured("temperature")[1]
+    last = f", {temperature[-1]:.1f} at the end" if len(temperature) else ""
+    return f" The loss is the cross-entropy of predictions multiplied by a temperature{last}."
 
 
 def _series(facts: Facts, column: str, name: str) -> Series:
