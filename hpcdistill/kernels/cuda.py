@@ -22,19 +22,15 @@ from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError
 from hpcdistill.gpu.cupy_device import find_device
 from hpcdistill.gpu.device import Block, Device, to_host
-from hpcdistill.kernels.base import Handle, check_cotangent, check_form, check_images, check_overflow, check_prepared
+from hpcdistill.kernels.base import Handle, check_form, check_images, check_overflow, check_prepared
 from hpcdistill.kernels.cuda_layout import choose_layout
 from hpcdistill.kernels.cuda_plan import constants, make_nets
-from hpcdistill.kernels.sweep import RepeatedSweep
+from hpcdistill.kernels.cuda_sweep import SLICE, CudaSweep
 from hpcdistill.native import cuda as sources
 
 #: Bound on temporary device memory, GiB; images and results come on top.
 MEMORY_VARIABLE = "HPCDISTILL_CUDA_GIB"
 _DEFAULT_GIB = 2.0
-
-#: Second images whose gradients a block adds up before they are written out: few, so that there are tasks for all
-#: blocks to the end, and not a function of the device, so that sums are not.
-_SLICE = 8
 
 #: What engine.cu is made of, in order.
 _SOURCES = ("angle.cuh", "sweep.cuh", "levels.cuh", "engine.cu")
@@ -51,6 +47,9 @@ class CudaBackend:
         source: what was compiled.
         layout: of its blocks.
         target: name of the device.
+        plane_size: elements that the forward pass of a pair leaves for its gradient.
+        gradient_size: elements of the gradient of one image: its pixels, and its norms.
+        temporary_bytes: bound on temporary memory.
     """
 
     name = "cuda"
@@ -68,12 +67,14 @@ class CudaBackend:
         self.device = device or find_device()
         self.target, xp = self.device.name, self.device.xp
         self.n_norms: int = pair.norms
+        self.plane_size: int = pair.store_size
+        self.gradient_size: int = int(np.prod(image_shape)) + pair.norms
         self.layout = choose_layout(pair, variance, image_shape, self.dtype, self.device)
         self.source = full_source(constants(pair, variance, image_shape, self.dtype, self.layout.flags))
         self._module = self.device.compile(self.source)
         self._pair = (xp.asarray(pair.lanes), xp.asarray(np.array(pair.phases or [0], np.int32)))
         self._variance = (xp.asarray(variance.lanes), xp.asarray(np.array(variance.phases or [0], np.int32)))
-        self._bytes = _temporary_bytes()
+        self.temporary_bytes = _temporary_bytes()
 
     @property
     def _image_size(self) -> int:
@@ -102,52 +103,64 @@ class CudaBackend:
 
     def block(self, h1: Handle, h2: Handle) -> Any:
         """Return `K(x1_i, x2_j)`, (len(h1), len(h2)), on the device; see `KernelBackend.block`. Not collective."""
-        self._check(h1, h2)
+        self.check(h1, h2)
         xp, n1, n2 = self.device.xp, len(h1), len(h2)
         result = xp.empty((n1, n2), self.dtype)
         if result.size:
-            grid = self._grid("block_forward", n1 * n2)
-            self._run("block_forward", grid, *self._pair, *h1.per_image, n1, *h2.per_image, n2,
-                      int(h1.is_same_rows(h2)), result, self._scratch(grid))  # fmt: skip
+            self.run_forward(h1, h2, int(h1.is_same_rows(h2)), result, xp.empty(1, self.dtype), 0)
         return result
 
-    def sweep(self, h1: Handle) -> RepeatedSweep:
-        """Return a sweep; see `KernelBackend.sweep`. Not collective."""
-        return RepeatedSweep(self, h1)
+    def run_forward(self, h1: Handle, h2: Handle, same: int, result: Any, kept: Any, n_kept: int) -> None:
+        """Write the block of two sets, neither of them empty, to `result`; keep planes of `n_kept` images of h1."""
+        grid = self._grid("block_forward", len(h1) * len(h2))
+        self._run("block_forward", grid, *self._pair, *h1.per_image, len(h1), *h2.per_image, len(h2), same, result,
+                  kept, n_kept, self._scratch(grid))  # fmt: skip
 
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: Any) -> Any:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c), on the device; `cotangent` is there or NumPy's.
 
         See `KernelBackend.block_vjp`. Not collective.
         """
-        self._check(h1, h2)
+        sweep = CudaSweep(self, h1, keep=False)
+        sweep.choose(h2)
+        sweep.add(cotangent)
+        return sweep.finish()
+
+    def sweep(self, h1: Handle) -> CudaSweep:
+        """Return a sweep that keeps what it can of its forward pass; see `KernelBackend.sweep`. Not collective."""
+        return CudaSweep(self, h1)
+
+    def run_adjoint(self, h1: Handle, h2: Handle, weights: Any, kept: Any, n_kept: int, sums: Any) -> None:
+        """Add the gradient of `Σ weights ∘ K` of two sets, neither of them empty, to `sums`; see `gradient_size`."""
         xp, n1, n2 = self.device.xp, len(h1), len(h2)
-        weights = xp.ascontiguousarray(check_cotangent(cotangent, h1, h2, xp))
-        pixel_gradient = xp.zeros((n1, self._image_size), self.dtype)
-        if n1 and n2:
-            norm_gradient = xp.empty((n1, self.n_norms), self.dtype)
-            slices = -(-n2 // _SLICE)
-            row_bytes = slices * (self._image_size + self.n_norms) * self.dtype.itemsize
-            at_once = min(n1, max(1, self._bytes // row_bytes))
-            grid = self._grid("block_adjoint", at_once * slices)
-            partial = xp.empty((at_once * slices, self._image_size + self.n_norms), self.dtype)
-            gradients, scratch = self._gradients(grid), self._scratch(grid)
-            for first in range(0, n1, at_once):
-                count = min(at_once, n1 - first)
-                rows = slice(first, first + count)
-                self._run("block_adjoint", grid, *self._pair, *h1.per_image, first, count, *h2.per_image, n2, _SLICE,
-                          weights, partial, gradients, scratch)  # fmt: skip
-                self._run("add_slices", grid, partial, count, slices, pixel_gradient[rows], norm_gradient[rows])
-            if self.n_norms:
-                pixels, norms = h1.per_image
-                found = self._with_room(norms.shape)  # the kernel finds them anew, and the handle's stay as they are
-                found[:] = norms
-                self._run("norms_adjoint", grid, *self._variance, pixels, found, n1, norm_gradient, pixel_gradient,
-                          gradients, scratch)  # fmt: skip
+        slices = -(-n2 // SLICE)
+        at_once = min(n1, max(1, self.temporary_bytes // (slices * self.gradient_size * self.dtype.itemsize)))
+        grid = self._grid("block_adjoint", at_once * slices)
+        partial = xp.empty((at_once * slices, self.gradient_size), self.dtype)
+        gradients, scratch = self._gradients(grid), self._scratch(grid)
+        for first in range(0, n1, at_once):
+            count = min(at_once, n1 - first)
+            self._run("block_adjoint", grid, *self._pair, *h1.per_image, first, count, *h2.per_image, n2, SLICE,
+                      weights, kept, n_kept, partial, gradients, scratch)  # fmt: skip
+            self._run("add_slices", grid, partial, count, slices, sums[first : first + count])
+
+    def to_images(self, h1: Handle, sums: Any) -> Any:
+        """Return the gradient with respect to images that `sums` over pixels and norms stand for."""
+        xp, n1 = self.device.xp, len(h1)
+        pixel_gradient = xp.ascontiguousarray(sums[:, : self._image_size].astype(self.dtype))
+        if self.n_norms and n1:
+            norm_gradient = xp.ascontiguousarray(sums[:, self._image_size :].astype(self.dtype))
+            pixels, norms = h1.per_image
+            found = self._with_room(norms.shape)  # the kernel finds them anew, and the handle's stay as they are
+            found[:] = norms
+            grid = self._grid("norms_adjoint", n1)
+            self._run("norms_adjoint", grid, *self._variance, pixels, found, n1, norm_gradient, pixel_gradient,
+                      self._gradients(grid), self._scratch(grid))  # fmt: skip
         height, width, channels = self._image_shape
         return xp.ascontiguousarray(pixel_gradient.reshape(n1, channels, height, width).transpose(0, 2, 3, 1))
 
-    def _check(self, h1: Handle, h2: Handle) -> None:
+    def check(self, h1: Handle, h2: Handle) -> None:
+        """Raise `ValueError` unless both handles are this backend's. Not collective."""
         height, width, channels = self._image_shape
         check_prepared(h1, h2, self.dtype, [(channels, height, width), (self.n_norms,)])
 
@@ -162,16 +175,16 @@ class CudaBackend:
     def _grid(self, kernel: str, n_tasks: int) -> int:
         """Return the number of blocks: as many as the device can hold at once, and their memory allows."""
         block = self._block(kernel)
-        gradients = 0 if kernel == "block_forward" else block.warps * (self._image_size + self.n_norms)
+        gradients = 0 if kernel == "block_forward" else block.warps * (self.gradient_size)
         each = max(1, self.dtype.itemsize * (self.layout.scratch_size + gradients))
         resident = self.device.resident_blocks(self._module, kernel, block)
-        return max(1, min(n_tasks, resident, self._bytes // each))
+        return max(1, min(n_tasks, resident, self.temporary_bytes // each))
 
     def _scratch(self, grid: int) -> Any:
         return self.device.xp.empty(max(1, grid * self.layout.scratch_size), self.dtype)
 
     def _gradients(self, grid: int) -> Any:
-        return self.device.xp.empty((grid, self.layout.others.warps, self._image_size + self.n_norms), self.dtype)
+        return self.device.xp.empty((grid, self.layout.others.warps, self.gradient_size), self.dtype)
 
     def _run(self, kernel: str, grid: int, *arguments: Any) -> None:
         numbers = tuple(np.int32(a) if isinstance(a, int) else a for a in arguments)

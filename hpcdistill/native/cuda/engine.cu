@@ -115,10 +115,16 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
   }
 }
 
+// Where the planes of pair (i, j) are kept between forward and adjoint: those of the first `n_kept` images i.
+__device__ __forceinline__ Real* kept_planes(Real* kept, int i, int n_kept, int j, int n2) {
+  return i < n_kept ? kept + (size_t(i) * n2 + j) * PairNet::store_size : nullptr;
+}
+
 // out (n1, n2); of the same images (`same`), those of the lower triangle are computed and mirrored.
 extern "C" __global__ void __launch_bounds__(kForwardWarps * 32, kForwardBlocks)
     block_forward(const Lane* lanes, const int* phases, const Real* pixels1, const Real* norms1, int n1,
-                  const Real* pixels2, const Real* norms2, int n2, int same, Real* out, Real* scratch) {
+                  const Real* pixels2, const Real* norms2, int n2, int same, Real* out, Real* kept, int n_kept,
+                  Real* scratch) {
   const Block block(reinterpret_cast<Real*>(shared_memory), scratch, kForwardWarps);
   const Tasks tasks{lanes, phases};
   int last = -1;
@@ -132,15 +138,19 @@ extern "C" __global__ void __launch_bounds__(kForwardWarps * 32, kForwardBlocks)
       out[size_t(i) * n2 + j] = value;
       if (same) out[size_t(j) * n2 + i] = value;
     }
+    if (Real* planes = kept_planes(kept, i, n_kept, j, n2)) {
+      copy(planes, block.store, PairNet::store_size);
+      __syncthreads();
+    }
   }
 }
 
 // partial[(i − first) · slices + s]: gradient of image i's pixels and norms, Σ_j cotangent[i, j] ∂K[i, j], over the
-// s-th `slice` images j. `gradients`: room for one gradient of every warp of every block.
+// s-th `slice` images j; `kept` is from block_forward. `gradients`: room for one gradient of every warp of every block.
 extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
     block_adjoint(const Lane* lanes, const int* phases, const Real* pixels1, const Real* norms1, int first, int count,
-                  const Real* pixels2, const Real* norms2, int n2, int slice, const Real* cotangent, Real* partial,
-                  Real* gradients, Real* scratch) {
+                  const Real* pixels2, const Real* norms2, int n2, int slice, const Real* cotangent, Real* kept,
+                  int n_kept, Real* partial, Real* gradients, Real* scratch) {
   const Block block(reinterpret_cast<Real*>(shared_memory), scratch, kWarps);
   const Tasks tasks{lanes, phases};
   const int slices = (n2 + slice - 1) / slice;
@@ -153,7 +163,12 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
       pair.gradient = gradients + size_t(threadIdx.x / 32) * kGradientSize;
       pair.cotangent = cotangent[size_t(i) * n2 + j];
       Levels<PairNet, Real> levels(tasks, pair, block.partial);
-      levels.forward();
+      if (const Real* planes = kept_planes(kept, i, n_kept, j, n2)) {
+        copy(block.store, planes, PairNet::store_size);
+        __syncthreads();
+      } else {
+        levels.forward();
+      }
       levels.adjoint();
     }
     for (int k = int(threadIdx.x); k < kGradientSize; k += kWarps * 32)
@@ -162,20 +177,16 @@ extern "C" __global__ void __launch_bounds__(kWarps * 32, 1)
   }
 }
 
-// Sums over slices: pixel_gradient (count, image), norm_gradient (count, norms).
-extern "C" __global__ void add_slices(const Real* partial, int count, int slices, Real* pixel_gradient,
-                                      Real* norm_gradient) {
+// Adds the slices to sums (count, image and norms).
+extern "C" __global__ void add_slices(const Real* partial, int count, int slices, double* sums) {
   const long long size = (long long)(count)*kGradientSize;
   for (long long at = blockIdx.x * (long long)(blockDim.x) + threadIdx.x; at < size;
        at += (long long)(gridDim.x) * blockDim.x) {
     const long long i = at / kGradientSize;
     const int k = int(at % kGradientSize);
-    double sum = 0;
+    double sum = sums[at];
     for (int s = 0; s < slices; ++s) sum += double(partial[(i * slices + s) * kGradientSize + k]);
-    if (k < kImageSize)
-      pixel_gradient[i * kImageSize + k] = Real(sum);
-    else
-      norm_gradient[i * PairNet::norms + k - kImageSize] = Real(sum);
+    sums[at] = sum;
   }
 }
 

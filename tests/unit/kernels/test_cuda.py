@@ -13,6 +13,7 @@ from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import ConfigError, InputError, NotSuitable
 from hpcdistill.gpu import cupy_device
 from hpcdistill.gpu.device import to_host
+from hpcdistill.kernels import cuda_sweep
 from hpcdistill.kernels.cuda import MEMORY_VARIABLE, CudaBackend
 from hpcdistill.kernels.cuda_layout import choose_layout
 from hpcdistill.kernels.cuda_plan import make_nets
@@ -219,3 +220,21 @@ def test_a_rank_knows_its_number_on_the_node(monkeypatch, variables, rank):
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
     assert cupy_device.local_rank() == rank
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+@pytest.mark.parametrize("gib", ["1e-6", "2e-3", "1"], ids=["nothing is kept", "some of it", "all of it"])
+def test_a_sweep_gives_the_same_bits_whatever_it_keeps(monkeypatch, dtype, gib):
+    monkeypatch.setattr(cuda_sweep, "_FEWEST_AT_ONCE", 8)
+    monkeypatch.setenv(MEMORY_VARIABLE, gib)
+    kernels = backend(dtype=dtype)
+    h1, h2 = kernels.prepare(images(3)), kernels.prepare(images(19, seed=1))
+    block, cotangent = to_host(kernels.block(h1, h2)), np.random.default_rng(2).normal(size=(3, 19))
+    sweep = kernels.sweep(h1)
+    for start in range(0, 19, 8):
+        part = slice(start, min(start + 8, 19))
+        np.testing.assert_array_equal(to_host(sweep.block(h2[part])), block[:, part])
+        sweep.add(cotangent[:, part])
+    np.testing.assert_array_equal(to_host(sweep.finish()), to_host(kernels.block_vjp(h1, h2, cotangent)))
+    kept = sweep._n_kept
+    assert {"1e-6": kept == 0, "2e-3": 0 < kept <= 3, "1": kept == 3}[gib], kept

@@ -6,7 +6,7 @@ from native_support import BACKEND, Network, along, entry_error, error, random_c
 
 from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import ConfigError, HpcDistillError, InputError
-from hpcdistill.kernels import native
+from hpcdistill.kernels import native_sweep
 from hpcdistill.kernels.native import NativeBackend
 
 DTYPES = ("float64", "float32")
@@ -296,7 +296,7 @@ def test_a_sweep_gives_the_same_bits_whatever_it_keeps(monkeypatch, dtype, kept)
     backend = NativeBackend(parse_architecture("conv relu pool conv relu flatten dense"), SHAPE, np.dtype(dtype))
     h1, h2 = (backend.prepare(np.random.default_rng(n).standard_normal((n, *SHAPE))) for n in (5, 70))
     cotangent = np.random.default_rng(3).standard_normal((5, 70))
-    monkeypatch.setattr(native, "KEPT_BYTES_PER_THREAD", kept)
+    monkeypatch.setattr(native_sweep, "KEPT_BYTES_PER_THREAD", kept)
     sweep = backend.sweep(h1)
     for _ in range(2):  # the second one in the memory of the first
         sweep = backend.sweep(h1)
