@@ -15,6 +15,8 @@ _RANK = ("OMPI_COMM_WORLD_RANK", "PMIX_RANK", "PMI_RANK", "SLURM_PROCID")
 _RANKS_ON_NODE = ("OMPI_COMM_WORLD_LOCAL_SIZE", "MPI_LOCALNRANKS", "PALS_LOCAL_SIZE")
 #: What `srun --mpi=…` leaves in the environment of a task that can find the others.
 _PMI = ("PMIX_RANK", "PMI_RANK", "PMI_FD")
+#: By which Open MPI takes a process for one of `srun`'s.
+_SIGNS_OF_SLURM = ("SLURM_JOBID", "SLURM_NODELIST")
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,18 @@ def find_launch() -> Launch | None:
 
 
 def check_launch() -> None:
-    """Raise `EnvironmentSetupError` where the ranks cannot find each other, before MPI ends them less readably."""
+    """Raise `EnvironmentSetupError` where the ranks cannot find each other, before MPI ends them less readably.
+
+    A single task that has nothing to find others with, as in a shell that `srun --pty` has started, is to be a rank by
+    itself: from then on this process does not show Open MPI the signs by which it looks for Slurm's help, and aborts.
+    """
     launch = find_launch()
-    if launch and launch.launcher == "srun" and launch.ranks > 1 and not any(name in os.environ for name in _PMI):
+    if launch is None or launch.launcher != "srun" or any(name in os.environ for name in _PMI):
+        return
+    if launch.ranks == 1:
+        for name in _SIGNS_OF_SLURM:
+            os.environ.pop(name, None)
+    else:
         raise EnvironmentSetupError(
             f"srun has started {launch.ranks} tasks that cannot find each other, as with --mpi=none. {_MPI_REMEDY}"
         )

@@ -3,6 +3,7 @@
 import os
 import re
 import signal
+import sys
 
 import pytest
 from batch_jobs import CONFIGS, SLOW
@@ -46,6 +47,14 @@ def test_mpi_none(workplace, ranks):
     assert result.code == 2
     assert result.stdout.count(f"hpcdistill: error: srun has started {ranks} tasks that cannot find each other") == 1
     assert "launch.mpi in the profile" in result.stdout
+
+
+def test_a_shell_that_is_a_job_step(workplace):
+    """As `srun --pty bash` gives: one task that has no others to find."""
+    command = f"{sys.executable} -m hpcdistill run {workplace.config()} --output {workplace.folder}/out && echo done"
+    said = workplace.cluster.run("srun", "--mpi=none", "--ntasks=1", "bash", "-c", command).stdout
+    assert "ranks 1," in said
+    assert said.rstrip().endswith("done")
 
 
 def test_mpi_that_does_not_suit(workplace):
