@@ -41,9 +41,14 @@ from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.scalapack import ScalapackCholesky
 from hpcdistill.mpi.collectives import agree, agree_any, sum_array
 
-#: An evaluation can be left after so many kernel entries per rank, but not after fewer rows than the second number (a
-#: block of few rows is slow) and not after more than the third (memory).
-EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**16, 64, 2048
+#: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
+#: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).
+EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**15, 64, 2048
+
+
+def rows_at_a_time(n: int) -> int:
+    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth."""
+    return max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // n))
 
 
 @dataclass(frozen=True)
@@ -143,7 +148,7 @@ class Support:
             tally: where an earlier evaluation was left, on any number of ranks.
         """
         alpha, tally = self.workspace.asarray(self.solve(y_s)), tally or no_targets(y_s.shape[1])
-        rows = self.comm.Get_size() * max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // self.n))
+        rows = self.comm.Get_size() * rows_at_a_time(self.n)
         while tally.done < targets.count:
             part = targets.part(tally.done, min(tally.done + rows, targets.count))
             local = no_targets(y_s.shape[1])

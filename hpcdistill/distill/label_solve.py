@@ -23,7 +23,7 @@ import scipy.linalg
 from mpi4py import MPI
 
 from hpcdistill.distill.assemble import Kernels, Targets, support_kernel
-from hpcdistill.distill.krr import Support
+from hpcdistill.distill.krr import Support, rows_at_a_time
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.linalg.replicated import ReplicatedCholesky
@@ -104,7 +104,7 @@ def reduce_chunk(
     """
     local = np.zeros_like(square)
     with agree(comm):
-        for x, y in targets.local_chunks(comm):
+        for x, y in targets.local_chunks(comm, rows_at_a_time(support.n)):
             rows = np.hstack([support.target_kernel(x), y])
             if not np.isfinite(rows).all():
                 raise NotFiniteError("K_ts has entries that are not finite. Use kernel.precision=float64.")

@@ -146,9 +146,11 @@ def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: 
     kept = on_root(comm, lambda: read_evaluation(folder, "natural", record["key"]))
     accuracies = list(kept["accuracies"]) if kept else []
     draws = draws if per_class else 1
+    title = f"draw of {n_images} natural images"
+    experiment.reporter.advance(title, len(accuracies), draws)
     for draw in range(len(accuracies), draws):
         source = draw_support(pool, per_class, config.seed, draw) if per_class else pool.indices
         accuracies.append(measure_support(experiment, *experiment.natural_support(source)).accuracy)
-        experiment.reporter.advance(f"draw of {n_images} natural images", draw + 1, draws, f"test {accuracies[-1]:.2%}")
+        experiment.reporter.advance(title, draw + 1, draws, f"test {accuracies[-1]:.2%}")
         on_root(comm, lambda: write_evaluation(folder, record | {"accuracies": accuracies}))
     return Accuracies(n_images, tuple(accuracies[:draws]))

@@ -83,8 +83,7 @@ class Experiment:
         changes = None
         if not self.augmentation.changes_nothing:
             changes = self.augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
-        report = partial(self.reporter.rows, "training images of this rank")
-        return Targets(partial(self._fetch, "train", indices, changes), len(indices), report)
+        return Targets(partial(self._fetch, "train", indices, changes), len(indices), self.reporter.within)
 
     def batch_kernels(self, step: int) -> Kernels:
         """Return the kernels that a KIP step uses."""
@@ -92,9 +91,9 @@ class Experiment:
             return self.kernels
         return self.sampled[draw_kernel(len(self.sampled), self.config.seed, step)]
 
-    def train_targets(self, indices: np.ndarray, title: str = "training images of this rank") -> Targets:
-        """Return training images as targets, with a title for reports of progress on them."""
-        report = partial(self.reporter.rows, title)
+    def train_targets(self, indices: np.ndarray, title: str = "") -> Targets:
+        """Return training images as targets; a title for reports of progress where that is no part of the whole."""
+        report = partial(self.reporter.rows, title) if title else self.reporter.within
         return Targets(partial(self._fetch, "train", indices, None), len(indices), report)
 
     def test_targets(self) -> Targets | None:

@@ -58,6 +58,7 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     saved = now.state.step if resumed else -1
     started = time.monotonic() - now.history.last_seconds
     previous = now.state
+    experiment.reporter.advance("KIP step", now.state.step, config.kip.steps)
     while True:
         state = now.state
         try:

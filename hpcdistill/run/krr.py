@@ -28,6 +28,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     history = History.from_arrays(resumed.group("history")) if resumed else History()
     started = time.monotonic() - history.last_seconds
     evaluator = Evaluator(experiment, directory, boundary)
+    experiment.reporter.advance("draw", len(history.rows), draws)
     for draw in range(len(history.rows), draws):
         boundary.check(experiment.comm)
         pool = experiment.pool

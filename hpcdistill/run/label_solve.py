@@ -50,11 +50,11 @@ def run_label_solve(
     while absorbed < len(indices):
         boundary.check(comm)
         chunk = indices[absorbed : absorbed + config.label_solve.chunk]
+        experiment.reporter.advance("Label Solve targets", absorbed, len(indices), unit=len(chunk))
         square = reduce_chunk(comm, support, experiment.train_targets(chunk), square, reduction)
         chunks, absorbed = chunks + 1, absorbed + len(chunk)
         history.add(chunks, seconds=bcast_object(comm, time.monotonic() - started))
         save(y_s)
-        experiment.reporter.advance("Label Solve targets", absorbed, len(indices))
 
     solution = solve_labels(comm, experiment.kernels, support, square, len(indices), reduction)
     try:

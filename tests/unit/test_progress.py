@@ -4,6 +4,10 @@ import os
 import pty
 import subprocess
 import sys
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
 
 import hpcdistill.progress as progress
 from hpcdistill.progress import Reporter
@@ -19,18 +23,65 @@ with Reporter(True) as reporter:
 """
 
 
-def test_plain_lines_are_rare_and_whole(capsys, monkeypatch):
-    clock = iter(float(t) for t in range(0, 100, 2))
-    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that a test sets: `clock.now`."""
+    moment = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress.time, "monotonic", lambda: moment.now)
+    return moment
+
+
+def test_plain_lines_are_rare_and_whole(capsys, clock):
     with Reporter(True) as reporter:
-        for i in range(1, 7):
+        for i in range(7):
+            clock.now = 2.0 * i
             reporter.advance("step", i, 6, "loss 0.5")
         reporter.say("done")
     assert capsys.readouterr().out.splitlines() == [
-        "[   6.0 s] step 3/6 loss 0.5",
-        "[  12.0 s] step 6/6 loss 0.5",
+        "[   6.0 s] step 3/6  50%  loss 0.5  6 s left",
+        "[  12.0 s] step 6/6  100%  loss 0.5",
         "done",
     ]
+
+
+def test_one_whole_of_steps_and_what_is_within(capsys, clock):
+    """A resumed run judges by what it has done itself; an evaluation in between is no part of the whole."""
+    with Reporter(True) as reporter:
+        reporter.advance("targets", 500, 1000, unit=400)
+        clock.now = 10.0
+        reporter.within(100, 400)
+        clock.now = 30.0
+        reporter.within(400, 400)
+        reporter.advance("targets", 900, 1000, unit=100)
+        clock.now = 40.0
+        reporter.rows("test images", 0, 50)
+        clock.now = 50.0
+        reporter.rows("test images", 10, 50)
+    assert capsys.readouterr().out.splitlines() == [
+        "[  10.0 s] targets 600/1000  60.0%  40 s left",
+        "[  30.0 s] targets 900/1000  90.0%  8 s left",
+        "[  40.0 s]   test images 0/50  0%",
+        "[  50.0 s]   test images 10/50  20%  40 s left",
+    ]
+
+
+def test_lines_become_rarer_over_hours(capsys, clock):
+    with Reporter(True) as reporter:
+        for i in range(3601):
+            clock.now = float(i)
+            reporter.advance("step", i, 100_000)
+    lines = capsys.readouterr().out.splitlines()
+    times = [float(line[1:].split()[0]) for line in lines]
+    assert times[:20] == [5.0 * k for k in range(1, 21)]
+    assert 60 < len(lines) < 140
+    assert np.diff(times).max() == 60
+    assert lines[-1].endswith("26:47 h left")
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(0.4, "0 s"), (59.6, "1:00 min"), (125, "2:05 min"), (3720, "1:02 h"),
+                                               (172_799, "47:59 h"), (200_000, "2 d 07 h")])  # fmt: skip
+def test_durations(seconds, text):
+    assert progress.duration(seconds) == text
 
 
 def test_other_ranks_are_silent(capsys):
