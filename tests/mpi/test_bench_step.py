@@ -51,10 +51,10 @@ def test_rows_name_what_was_measured_and_count_what_was_sent(comm):
 
 
 def check_traffic(traffic, n):
-    """K_ss, K_tsᵀR with loss and hits, the image gradient; support and Adam's moments with two int32 counts."""
+    """K_ss, K_tsᵀR with loss, hits and slope, the image gradient; support, temperature, moments, two int32 counts."""
     assert set(traffic) == {"Allreduce", "Bcast", "allreduce", "bcast"}
-    assert traffic["Allreduce"] == {"calls": 3, "bytes": 8 * (n * n + (n * CLASSES + 2) + n * PIXELS)}
-    assert traffic["Bcast"] == {"calls": 8, "bytes": 8 * 3 * n * (PIXELS + CLASSES) + 2 * 4}
+    assert traffic["Allreduce"] == {"calls": 3, "bytes": 8 * (n * n + (n * CLASSES + 3) + n * PIXELS)}
+    assert traffic["Bcast"] == {"calls": 9, "bytes": 8 * (3 * n * (PIXELS + CLASSES) + 1) + 2 * 4}
     assert traffic["allreduce"]["calls"] == 6
     assert traffic["bcast"]["calls"] == 1
 
@@ -87,6 +87,11 @@ def test_every_kernel_call_is_timed(monkeypatch, problem):
     assert clock.seconds == 2
     backend.block_vjp(handle, handle, block)
     assert clock.seconds == 3
+    sweep = backend.sweep(handle)
+    sweep.block(handle)
+    sweep.add(block)
+    sweep.finish()
+    assert clock.seconds == 7
     assert (backend.name, backend.dtype) == (problem.kernels.ss.name, problem.kernels.ss.dtype)
 
 
