@@ -83,7 +83,7 @@ def test_kip_stops_and_goes_on(tmp_path, ranks, number, to_rank):
 @pytest.mark.parametrize("ranks", [0, 2])
 @pytest.mark.parametrize("method", ["kip", "label_solve", "krr"])
 def test_evaluation_stops_and_goes_on(tmp_path, method, ranks):
-    """400 support images: an evaluation can be left after 163 rows per rank, of 500."""
+    """400 support images: an evaluation can be left after 81 rows per rank, of 500."""
     config = write_config(tmp_path / "c.toml", method=method, support={"images_per_class": 40}, krr={"draws": 2},
                           kip={"steps": 2, "evaluate_every": 2, "batch": 400})  # fmt: skip
     undisturbed, stopped = Job(config, tmp_path / "undisturbed", ranks), Job(config, tmp_path / "stopped", ranks)
@@ -91,7 +91,7 @@ def test_evaluation_stops_and_goes_on(tmp_path, method, ranks):
     program = (sys.executable, "-c", STOP_IN_EVALUATION)
     result = run(*stopped.arguments, ranks=ranks, program=program)
     assert result.code == 75, result.stderr
-    counted = 163 * max(1, ranks)
+    counted = 81 * max(1, ranks)
     text = stopped.finish(resume=True).stdout
     assert f"evaluation goes on after {counted} of 500 test images" in text
     assert differences(stopped, undisturbed) == []
