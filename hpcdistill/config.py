@@ -93,6 +93,7 @@ class KipConfig:
     """Section `[kip]`."""
 
     steps: int = key(300, "gradient steps", minimum=0)
+    hours: float = key(0.0, "as many steps as fit so many hours, from start to end, instead; 0: kip.steps", minimum=0)
     batch: int = key(5000, "target images per step, class-balanced, fresh every step; 0: all, every step", minimum=0)
     last_batch: int = key(0, "the batch grows to so many by the last step, geometrically; 0: it does not", minimum=0)
     loss: str = key("squared_error", "the papers' mean square, or cross-entropy of softmax(temperature · f)", LOSSES)
@@ -177,6 +178,7 @@ RESUMABLE_KEYS = frozenset(
         "data.name",
         "data.root",
         "kip.steps",
+        "kip.hours",
         "kip.patience",
         "label_solve.chunk",
         "checkpoint.every",
@@ -250,7 +252,7 @@ def changed_keys(old: Config, new: Config) -> list[str]:
 
 def adjusted_keys(old: Config, new: Config) -> list[str]:
     """Return the same for the keys that differ and decide what is computed, though a resumed run may change them."""
-    decides = ADJUSTABLE_KEYS | (frozenset() if new.kip.is_constant else {"kip.steps"})
+    decides = ADJUSTABLE_KEYS | (frozenset() if new.kip.is_constant else {"kip.steps", "kip.hours"})
     return _changes(old, new, lambda key: key in decides)
 
 

@@ -38,7 +38,7 @@ class Activity:
 
     Attributes:
         title: what.
-        total: units in all.
+        total: units in all, 0 where that is not known.
         done: units done.
         figures: worth showing beside it.
         unit: units of what comes next, whose parts `within` tells of.
@@ -57,8 +57,8 @@ class Activity:
 
     @property
     def share(self) -> float:
-        """How much of it is done, from 0 to 1."""
-        return min(1.0, (self.done + self.unit * self.part) / self.total) if self.total else 1.0
+        """How much of it is done, from 0 to 1; 0 where that is not known."""
+        return min(1.0, (self.done + self.unit * self.part) / self.total) if self.total else 0.0
 
     @property
     def left(self) -> str:
@@ -71,13 +71,11 @@ class Activity:
     @property
     def text(self) -> str:
         """All of it on a line."""
+        title = f"{self.title} {int(self.done + self.unit * self.part)}"
+        if not self.total:
+            return "  ".join(filter(None, [title, self.figures]))
         share = f"{self.share:.1%}" if self.total >= 100 else f"{self.share:.0%}"
-        return "  ".join(
-            filter(
-                None,
-                [f"{self.title} {int(self.done + self.unit * self.part)}/{self.total}", share, self.figures, self.left],
-            )
-        )
+        return "  ".join(filter(None, [f"{title}/{self.total}", share, self.figures, self.left]))
 
 
 def duration(seconds: float) -> str:
@@ -119,6 +117,11 @@ class Reporter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._progress.stop()
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the program began to report."""
+        return time.monotonic() - self._started
 
     def say(self, text: str) -> None:
         """Print a line."""

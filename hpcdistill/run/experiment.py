@@ -19,7 +19,6 @@ from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
-from hpcdistill.distill.schedule import Schedule
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
@@ -76,10 +75,10 @@ class Experiment:
         """How targets of KIP are changed at random."""
         return Augmentation(**vars(self.config.augment), display_range=self.dataset.display_range)
 
-    def batch_targets(self, step: int) -> Targets:
-        """Return the targets of a KIP step: a random batch (or all training images), augmented as configured."""
+    def batch_targets(self, step: int, count: int) -> Targets:
+        """Return the targets of a KIP step: `count` random training images (0: all), augmented as configured."""
         config = self.config
-        indices = draw_batch(self.pool, Schedule(config.kip).batch(step), config.seed, step)
+        indices = draw_batch(self.pool, count, config.seed, step)
         changes = None
         if not self.augmentation.changes_nothing:
             changes = self.augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)

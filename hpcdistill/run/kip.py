@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from hpcdistill.config import Config
+from hpcdistill.config import Config, KipConfig
 from hpcdistill.distill.adam import Adam
 from hpcdistill.distill.history import History
 from hpcdistill.distill.kip import KipState, initial_log_temperature, initial_state, kip_gradient, kip_update, make_adam
@@ -20,6 +20,7 @@ from hpcdistill.mpi.collectives import agree_any, all_meet, bcast_object, on_roo
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
+from hpcdistill.run.pace import Pace
 from hpcdistill.run.recorder import Recorder, noted_changes, stored_config
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.whitened import keep_whitened
@@ -33,6 +34,7 @@ class _Progress:
     history: History
     source_index: np.ndarray
     initial_display: np.ndarray
+    pace: Pace
 
 
 def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary) -> None:
@@ -43,63 +45,94 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         StopRequested: on every rank; the present support has been saved.
     """
     experiment = keep_whitened(experiment)
-    comm, config = experiment.comm, experiment.config
+    comm, config, reporter = experiment.comm, experiment.config, experiment.reporter
     adam = make_adam(config)
     now = _restore(resumed, config) if resumed else _begin(experiment, adam)
+    pace, used_before = now.pace, now.history.last_seconds
     changes = noted_changes(resumed, config)
-    schedule = Schedule(config.kip)
-    if resumed and (change := schedule.change(stored_config(resumed).kip, now.state.step)):
-        experiment.reporter.say(change)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display, changes)
     if changes:
-        experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
+        reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
+    if resumed:
+        _say_change(experiment, now, resumed)
     noise = noise_mask(config, now.state.x_s.shape)
     evaluator = Evaluator(experiment, directory, boundary)
     saved = now.state.step if resumed else -1
-    started = time.monotonic() - now.history.last_seconds
-    previous = now.state
-    experiment.reporter.advance("KIP step", now.state.step, config.kip.steps)
+    started = time.monotonic() - used_before
+    previous, just_decided = now.state, False
+    reporter.advance("KIP step", now.state.step, int(pace.plan[0]))
     while True:
-        state = now.state
+        state, begun = now.state, time.monotonic()
         try:
             _check_range(experiment, state)
-            _evaluate(experiment, now, recorder, evaluator)
+            evaluated = _evaluate(experiment, now, recorder, evaluator)
+            evaluation_seconds = time.monotonic() - begun
             done = _is_done(experiment, now)
             if not done:
                 boundary.check(comm)
-            gradient = None if done else _gradient(experiment, state, noise)
+            gradient = None if done else _gradient(experiment, now, noise)
         except StopRequested:
             if state.step != saved:
-                _save(recorder, state, now.history)
+                _save(recorder, now)
             raise
         except NumericalError:
             if not all_meet(comm):
                 raise
             if previous.step > saved:
-                _save(recorder, previous, now.history.up_to(previous.step))
+                _save(recorder, replace(now, state=previous, history=now.history.up_to(previous.step)))
                 saved = previous.step
             if saved >= 0:
-                experiment.reporter.say(f"step {saved} is saved: set what the error names with --set, and continue "
-                                        "with --resume")  # fmt: skip
+                reporter.say(f"step {saved} is saved: set what the error names with --set, and continue with --resume")
             raise
         # Only now is this support known to be good. (One that is saved for a stop is in range, which has to do.)
-        if state.step != saved and (done or _is_due(state.step, config.checkpoint.every)):
-            _save(recorder, state, now.history)
+        if state.step != saved and (done or just_decided or _is_due(state.step, config.checkpoint.every)):
+            _save(recorder, now)
             saved = state.step
         if gradient is None:
             break
-        previous, now.state = state, kip_update(comm, adam.scaled(schedule.rate(state.step)), state, gradient)
+        scaled = adam.scaled(pace.schedule.rate(state.step))
+        previous, now.state = state, kip_update(comm, scaled, state, gradient)
         seconds = bcast_object(comm, time.monotonic() - started)
         now.history.add(now.state.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=seconds,
                         temperature=_temperature(config, now.state))  # fmt: skip
         if comm.Get_rank() == 0:
             directory.notes.write_reached(now.state.step, seconds)
-        experiment.reporter.advance(
+        just_decided = False
+        if not pace.is_decided:
+            pace.note_step(time.monotonic() - begun - evaluation_seconds, pace.schedule.batch(state.step))
+            if evaluated:
+                pace.note_evaluation(evaluation_seconds)
+            just_decided = _decide(experiment, now, used_before)
+        reporter.advance(
             "KIP step",
             now.state.step,
-            config.kip.steps,
+            int(pace.plan[0]),
             f"loss {gradient.loss:.5f}  train {gradient.accuracy:.1%}  {seconds / now.state.step:.2f} s/step",
         )
+
+
+def _decide(experiment: Experiment, now: _Progress, used_before: float) -> bool:
+    """Decide on the number of steps if enough is known; return whether that has happened now. Collective."""
+    comm, reporter, pace = experiment.comm, experiment.reporter, now.pace
+    text = pace.decide(now.state.step, used_before + reporter.elapsed) if comm.Get_rank() == 0 else ""
+    pace.plan = bcast_object(comm, pace.plan)
+    if text:
+        reporter.say(text)
+    return pace.is_decided
+
+
+def _say_change(experiment: Experiment, now: _Progress, resumed: Checkpoint) -> None:
+    """Say what another length than before means for the schedule, where that is known already."""
+    if now.pace.is_decided:
+        old = stored_config(resumed).kip
+        before = Schedule(old, int(_stored_plan(resumed, old)[0]))
+        if change := now.pace.schedule.change(before, now.state.step):
+            experiment.reporter.say(change)
+
+
+def _stored_plan(checkpoint: Checkpoint, kip: KipConfig) -> tuple[float, float]:
+    steps, hours = checkpoint.arrays.get("kip/plan", np.array([kip.steps, 0.0])).tolist()
+    return steps, hours
 
 
 def _check_range(experiment: Experiment, state: KipState) -> None:
@@ -118,7 +151,8 @@ def _begin(experiment: Experiment, adam: Adam) -> _Progress:
     history = History()
     history.add(0)
     state = initial_state(adam, initial.x_s, initial.y_s, experiment.config)
-    return _Progress(state, history, initial.source_index, experiment.display(initial.x_s))
+    pace = Pace(experiment.config.kip, None)
+    return _Progress(state, history, initial.source_index, experiment.display(initial.x_s), pace)
 
 
 def _restore(checkpoint: Checkpoint, config: Config) -> _Progress:
@@ -127,16 +161,19 @@ def _restore(checkpoint: Checkpoint, config: Config) -> _Progress:
     log_temperature = checkpoint.arrays.get("kip/log_temperature", initial_log_temperature(config))
     state = KipState(int(array("random/step")[0]), x_s, y_s, log_temperature, checkpoint.group("optimizer"))
     history = History.from_arrays(checkpoint.group("history"))
-    return _Progress(state, history, array("support/source_index"), array("support/initial_display"))
+    pace = Pace(config.kip, _stored_plan(checkpoint, config.kip))
+    return _Progress(state, history, array("support/source_index"), array("support/initial_display"), pace)
 
 
 def _temperature(config: Config, state: KipState) -> float | None:
     return float(np.exp(state.log_temperature[0])) if config.kip.loss == "cross_entropy" else None
 
 
-def _gradient(experiment: Experiment, state: KipState, noise: np.ndarray) -> Gradient:
+def _gradient(experiment: Experiment, now: _Progress, noise: np.ndarray) -> Gradient:
     """Return the gradient of this step's batch, zero for pixels that stay noise. Collective."""
-    kernels, targets = experiment.batch_kernels(state.step), experiment.batch_targets(state.step)
+    state = now.state
+    targets = experiment.batch_targets(state.step, now.pace.schedule.batch(state.step))
+    kernels = experiment.batch_kernels(state.step)
     gradient = kip_gradient(experiment.comm, kernels, state, targets, experiment.config)
     gradient.images[noise] = 0.0
     return gradient
@@ -149,23 +186,29 @@ def _is_due(step: int, every: int) -> bool:
 def _is_done(experiment: Experiment, now: _Progress) -> bool:
     kip = experiment.config.kip
     exhausted = 0 < kip.patience <= now.history.evaluations_since_best()
-    return agree_any(experiment.comm, now.state.step >= kip.steps or exhausted)
+    return agree_any(experiment.comm, now.pace.is_done(now.state.step) or exhausted)
 
 
-def _save(recorder: Recorder, state: KipState, history: History) -> None:
+def _save(recorder: Recorder, now: _Progress) -> None:
+    state = now.state
     extra = {f"optimizer/{name}": array for name, array in state.optimizer.items()}
-    recorder.save(state.step, state.x_s, state.y_s, history, **extra, **{"kip/log_temperature": state.log_temperature})
+    extra |= {"kip/log_temperature": state.log_temperature, "kip/plan": now.pace.to_array()}
+    recorder.save(state.step, state.x_s, state.y_s, now.history, **extra)
 
 
-def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder, evaluator: Evaluator) -> None:
-    """Measure accuracies where they are due and not known yet, and keep the best support on validation."""
+def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder, evaluator: Evaluator) -> bool:
+    """Measure accuracies where they are due and not known yet, and keep the best support on validation.
+
+    Returns:
+        Whether they were measured.
+    """
     kip, step, history = experiment.config.kip, now.state.step, now.history
-    if step % kip.evaluate_every and step < kip.steps:
-        return
+    if step % kip.evaluate_every and not now.pace.is_done(step):
+        return False
     if np.isfinite(history.rows[step]["test_accuracy"]) or np.isfinite(history.rows[step]["validation_accuracy"]):
-        return
+        return False
     if len(experiment.validation) == 0 and experiment.test is None:
-        return
+        return False
     support = experiment.factored_support(now.state.x_s)
     try:
         found = {name: measure(support, now.state.x_s, now.state.y_s)
@@ -182,3 +225,4 @@ def _evaluate(experiment: Experiment, now: _Progress, recorder: Recorder, evalua
     experiment.reporter.say(f"step {step}: {text}" + (f"  loss {loss:.5f}" if np.isfinite(loss) else ""))
     if "validation" in metrics and history.best_validation_step() == step:
         recorder.save_best(step, now.state.x_s, now.state.y_s, history)
+    return True

@@ -6,6 +6,7 @@ kernel takes with a hundred support images.
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,6 @@ from mpi4py import MPI
 
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.data.zca import Zca
-from hpcdistill.distill.schedule import Schedule
 from hpcdistill.mpi.collectives import bcast_object, node_communicator
 from hpcdistill.mpi.partition import chunk_ranges
 from hpcdistill.mpi.shared import fill_shared, has_room
@@ -36,7 +36,8 @@ def keep_whitened(experiment: Experiment) -> Experiment:
     config, pool = experiment.config, experiment.pool
     if not isinstance(experiment.preprocessing, Zca):
         return experiment
-    targets = Schedule(config.kip).targets(config.kip.steps) or config.kip.steps * len(pool)
+    steps = config.kip.steps if not config.kip.hours else sys.maxsize
+    targets = steps * (max(config.kip.batch, config.kip.last_batch) or len(pool))
     names = ["train"] if experiment.augmentation.changes_nothing and targets > len(experiment.dataset.train) else []
     names += ["test"] if experiment.test is not None else []
     node = node_communicator(experiment.comm)

@@ -2,12 +2,13 @@
 
 import re
 import shutil
+import sys
 
 import h5py
 import numpy as np
 import pytest
 from kill_loop import Job, differences
-from launch import run, write_config
+from launch import ACTING, run, write_config
 from once import once
 
 from hpcdistill.io.checkpoint import read_checkpoint
@@ -94,6 +95,21 @@ def test_cross_entropy_on_a_schedule_is_resumed_bit_for_bit(tmp_path):
     assert longer.code == 0, longer.stderr
     assert "from step 12 on the schedule is that of 16 steps in all, no longer of 12: rates 0% → 15%" in longer.stdout
     assert "step 12: kip.steps: 12 → 16" in read_checkpoint(whole.output / "latest.h5").attributes["changes"]
+
+
+def test_a_time_instead_of_a_number_of_steps(tmp_path):
+    """8 seconds, on steps that take 50 ms at least; what is started again goes on by the plan that was made."""
+    config = write_config(tmp_path / "c.toml", kip={"hours": 8 / 3600, "schedule": "cosine", "evaluate_every": 1000})
+    output, program = tmp_path / "out", (sys.executable, str(ACTING), "slow=0.05", "-m", "hpcdistill")
+    result = run("run", config, "--output", output, ranks=2, program=program)
+    assert result.code == 0, result.stderr
+    steps = int(re.search(r"^(\d+) steps in the 8 s given", result.stdout, re.MULTILINE)[1])
+    done = read_checkpoint(output / "latest.h5")
+    assert done.attributes["step"] == steps > 3
+    assert done.arrays["kip/plan"].tolist() == [steps, 8 / 3600]
+    assert np.isfinite(done.arrays["history/test_accuracy"][-1])
+    decided = next(step for step in range(3, steps) if (output / f"checkpoints/step-{step:06d}.h5").exists())
+    assert read_checkpoint(output / f"checkpoints/step-{decided:06d}.h5").arrays["kip/plan"][0] == steps
 
 
 def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):

@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 
 from hpcdistill.config import parse_config
-from hpcdistill.distill.schedule import Schedule
+from hpcdistill.distill.schedule import Schedule, steps_within
 from hpcdistill.errors import ConfigError
 
 
 def schedule(*settings):
-    return Schedule(parse_config("", [f"kip.{setting}" for setting in settings]).kip)
+    kip = parse_config("", [f"kip.{setting}" for setting in settings]).kip
+    return Schedule(kip, kip.steps)
 
 
 def test_constant():
@@ -37,7 +38,8 @@ def test_warmup_rises_to_the_full_rate():
 def test_the_batch_grows_geometrically():
     growing = schedule("batch=100", "last_batch=1600", "steps=5")
     assert [growing.batch(step) for step in range(6)] == [100, 200, 400, 800, 1600, 1600]
-    assert growing.targets(5) == 3100
+    assert growing.targets(0) == pytest.approx(5 * 1500 / np.log(16))
+    assert schedule("batch=7", "steps=5").targets(2) == 21
     assert not growing.kip.is_constant
     assert schedule("batch=100", "last_batch=50", "steps=1").batch(0) == 100
 
@@ -50,9 +52,31 @@ def test_all_images_do_not_grow():
 def test_what_more_steps_change():
     longer = schedule("schedule=cosine", "batch=100", "last_batch=400", "steps=9")
     shorter = schedule("schedule=cosine", "batch=100", "last_batch=400", "steps=5")
-    assert longer.change(shorter.kip, 5) == (
+    assert longer.change(shorter, 5) == (
         "from step 5 on the schedule is that of 9 steps in all, no longer of 5: rates 0% → 41% of the full ones, "
         "batch 400 → 238"
     )
-    assert longer.change(longer.kip, 5) == ""
-    assert schedule("steps=9").change(schedule("steps=5").kip, 5) == ""
+    assert longer.change(longer, 5) == ""
+    assert schedule("steps=9").change(schedule("steps=5"), 5) == ""
+
+
+def test_before_their_number_is_known_steps_are_like_the_first():
+    undecided = Schedule(schedule("schedule=cosine", "batch=100", "last_batch=400", "warmup=4").kip, 0)
+    assert [undecided.rate(step) for step in (0, 3, 99)] == [0.25, 1, 1]
+    assert [undecided.batch(step) for step in (0, 99)] == [100, 100]
+
+
+@pytest.mark.parametrize("done", [0, 7, 40])
+@pytest.mark.parametrize("settings", [(), ("last_batch=800",), ("batch=0",)])
+def test_steps_that_fit_a_time(done, settings):
+    """One more would not; counted step by step."""
+    kip = schedule("batch=100", "evaluate_every=25", *settings).kip
+
+    def seconds(steps):
+        plan = Schedule(kip, steps)
+        work = sum(0.01 * (plan.batch(step) or 1) for step in range(done, steps))
+        return work + 3.0 * sum(step == steps or step % 25 == 0 for step in range(done + 1, steps + 1))
+
+    steps = steps_within(kip, done, 1000.0, 0.01, 3.0)
+    assert seconds(steps) == pytest.approx(1000, rel=0.02)
+    assert steps_within(kip, done, -1.0, 0.01, 3.0) == done + 1
