@@ -85,7 +85,7 @@ def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Pat
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.run.evaluate import measure_distilled, measure_natural, parse_sizes
 
-    x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
+    x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
     per_class = max(1, len(x_s) // experiment.dataset.n_classes)
     sizes = on_root(experiment.comm, lambda: parse_sizes(experiment, args.natural, per_class))
     tally = measure_distilled(experiment, x_s, y_s, checkpoint.attribute("step"), folder)

@@ -100,7 +100,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
 
     on_root(comm, lambda: check_writable(args.json))
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
-    x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
+    x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
     config = for_evaluation(parse_config(checkpoint.attribute("config"), args.settings, str(args.file)))
     config = config.with_architecture(args.architecture or config.kernel.architecture)
     _ = config.architecture  # raises if it is unknown

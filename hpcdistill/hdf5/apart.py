@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 #: How much of an array the child holds at a time.
 _SLAB_BYTES = 64 << 20
+#: What the child may compute, for any file and for each byte of it: damage can make HDF5 go round in circles.
+_CPU_SECONDS, _CPU_SECONDS_PER_BYTE = 20, 1e-5
 
 
 def read_apart(path: Path, names: Sequence[str] = ()) -> Content:
@@ -53,6 +55,8 @@ def read_apart(path: Path, names: Sequence[str] = ()) -> Content:
             raise
         child.stdout.close()
         said = child.stderr.read().decode(errors="replace").strip()
+    if child.returncode == -signal.SIGXCPU:
+        raise ValueError("it is damaged: HDF5 comes to no end where it reads it")
     if child.returncode < 0:
         raise ValueError(f"it is damaged: HDF5 ends by {signal.Signals(-child.returncode).name} where it reads it")
     if child.returncode or content is None:
@@ -103,7 +107,9 @@ def _send_array(dataset: h5py.Dataset, pipe: IO[bytes]) -> None:
 
 
 def _main(path: str, names: Sequence[str]) -> int:
+    seconds = _CPU_SECONDS + int(_CPU_SECONDS_PER_BYTE * os.path.getsize(path))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
     error = os.fdopen(os.dup(2), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries say
     try:

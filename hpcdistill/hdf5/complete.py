@@ -141,7 +141,9 @@ def _plain(value: Any) -> Any:
     if isinstance(value, np.ndarray):
         return [_plain(item) for item in value.tolist()]
     value = value.item() if isinstance(value, np.generic) else value
-    return value if isinstance(value, str | int | float | bool) else None
+    if isinstance(value, str):  # bytes that are no text come as half of a character
+        return value.encode(errors="surrogateescape").decode(errors="replace")
+    return value if isinstance(value, int | float | bool) else None
 
 
 def _wrong_link(name: bytes, info: Any) -> str | None:

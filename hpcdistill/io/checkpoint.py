@@ -43,10 +43,7 @@ class Checkpoint:
             CheckpointError: the file has none of that name.
         """
         if name not in self.arrays:
-            raise CheckpointError(
-                f"{self.where}: has no array /{name}, which this needs: it was changed after it was written. "
-                "Use another checkpoint of the run."
-            )
+            raise self._changed(f"has no array /{name}, which this needs")
         return self.arrays[name]
 
     def attribute(self, name: str) -> Any:
@@ -58,11 +55,35 @@ class Checkpoint:
         value, kind = self.attributes.get(name), int if name == "step" else str
         if type(value) is not kind:
             found = "no attribute" if value is None else f"a {type(value).__name__} as attribute"
-            raise CheckpointError(
-                f"{self.where}: has {found} {name}, which this needs: it was changed after it was written. "
-                "Use another checkpoint of the run."
-            )
+            raise self._changed(f"has {found} {name}, which this needs")
         return value
+
+    def class_names(self) -> list[str]:
+        """Return the names of the classes, in the order of the labels' columns.
+
+        Raises:
+            CheckpointError: there are none, or not as many as the labels have columns.
+        """
+        names, labels = self.attribute("class_names").split("\n"), self.array("support/labels")
+        if labels.ndim != 2 or labels.shape[1] != len(names):
+            raise self._changed(f"/support/labels {labels.shape} does not fit {len(names)} class names")
+        return names
+
+    def images(self, name: str) -> np.ndarray:
+        """Return an array of the support's images by HDF5 path, `(n, h, w, c)`.
+
+        Raises:
+            CheckpointError: there is none, it is of another form, or has not as many images as there are labels.
+        """
+        images, n = self.array(name), len(self.array("support/labels"))
+        if images.ndim != 4 or len(images) != n or 0 in images.shape:
+            raise self._changed(f"/{name} {images.shape} are no {n} images")
+        return images
+
+    def _changed(self, what: str) -> CheckpointError:
+        return CheckpointError(
+            f"{self.where}: {what}: it was changed after it was written. Use another checkpoint of the run."
+        )
 
     def group(self, prefix: str) -> dict[str, np.ndarray]:
         """Return the arrays below `prefix`, by the rest of their path."""

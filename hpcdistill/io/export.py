@@ -32,14 +32,14 @@ def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca_file: Path) -> None:
         CheckpointError: an array, or the ZCA matrix, is missing.
     """
     exported = {
-        "images": checkpoint.array("support/images_display"),
-        "images_preprocessed": checkpoint.array("support/images"),
+        "images": checkpoint.images("support/images_display"),
+        "images_preprocessed": checkpoint.images("support/images"),
         "labels": checkpoint.array("support/labels"),
         "source_index": checkpoint.array("support/source_index"),
         "mean": checkpoint.array("preprocess/mean"),
         "std": checkpoint.array("preprocess/std"),
         "config": np.array(checkpoint.attribute("config")),
-        "class_names": np.array(checkpoint.attribute("class_names").split("\n")),
+        "class_names": np.array(checkpoint.class_names()),
     }
     exported |= {f"history_{name}": column for name, column in checkpoint.group("history").items()}
     if sha256 := checkpoint.attributes.get("zca_sha256"):
@@ -67,9 +67,9 @@ def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Im
     Raises:
         CheckpointError: an array is missing.
     """
-    names = checkpoint.attribute("class_names").split("\n")
+    names = checkpoint.class_names()
     captions = [names[k] for k in support_classes(checkpoint)]
-    panels = [_panel(checkpoint.array(f"support/{name}"), captions, title) for name, title in titles.items()]
+    panels = [_panel(checkpoint.images(f"support/{name}"), captions, title) for name, title in titles.items()]
     sheet = Image.new("RGB", (max(panel.width for panel in panels), sum(panel.height for panel in panels)), "white")
     top = 0
     for panel in panels:

@@ -93,7 +93,7 @@ def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np
             f"{experiment.dataset.name} with {mine}, or other training images: its images would mean something else. "
             "Use a checkpoint made with the same data."
         )
-    return checkpoint.array("support/images"), checkpoint.array("support/labels")
+    return checkpoint.images("support/images"), checkpoint.array("support/labels")
 
 
 def _same_figures(one: np.ndarray, other: np.ndarray) -> bool:

@@ -69,7 +69,7 @@ def check_same_data(checkpoint: Checkpoint, dataset: Dataset) -> None:
 
 def check_fits(checkpoint: Checkpoint, dataset: Dataset) -> None:
     """Raise `DataError` unless a support is one of images and classes like those of a data set."""
-    x_s, y_s = checkpoint.array("support/images"), checkpoint.array("support/labels")
+    x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
     shape, n_classes = dataset.image_shape, dataset.n_classes
     if x_s.shape[1:] != shape or y_s.shape != (len(x_s), n_classes):
         raise DataError(
@@ -86,7 +86,7 @@ def stored_standardisation(checkpoint: Checkpoint) -> Standardisation:
         CheckpointError: they are missing or damaged.
     """
     mean, std, display = (checkpoint.array(f"preprocess/{name}") for name in ("mean", "std", "display_range"))
-    channels = checkpoint.array("support/images").shape[-1:]
+    channels = checkpoint.images("support/images").shape[-1:]
     intact = mean.shape == std.shape == channels and display.shape == (2,)
     if not intact or not all(np.isfinite(array).all() for array in (mean, std, display)) or not (std > 0).all():
         raise CheckpointError(

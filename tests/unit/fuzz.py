@@ -153,6 +153,7 @@ def fuzz(copies, seed, folder):
     from hpcdistill.io.report import document  # imported once, and not in each child
 
     apart.subprocess.Popen = Forked
+    apart._CPU_SECONDS = 5
     originals, rng = make_originals(folder), np.random.default_rng(seed)
     read_checkpoint(folder / "checkpoint.h5")
     assert document

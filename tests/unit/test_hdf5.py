@@ -116,6 +116,12 @@ def test_read_apart_as_in_this_process(tmp_path, names):
     assert set(names) - {"missing", "numbers"} <= set(here.arrays)
 
 
+def test_text_that_is_none_is_readable_all_the_same(tmp_path):
+    with h5py.File(tmp_path / "file.h5", "w") as file:
+        file.attrs["name"] = b"caf\xe9 \xb7"
+    assert read_apart(tmp_path / "file.h5").attributes["name"] == "caf� �"
+
+
 def test_what_ends_the_library_ends_no_command(tmp_path, monkeypatch):
     write_everything(tmp_path / "file.h5")
     ends = "import os, signal, sys\nif 'hpcdistill.hdf5.apart' in sys.orig_argv: os.kill(os.getpid(), signal.SIGSEGV)"

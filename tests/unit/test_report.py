@@ -11,6 +11,7 @@ from reports import Page, make_checkpoint, make_records
 
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.export import contact_sheet
 from hpcdistill.io.report.document import report
 from hpcdistill.io.report.facts import Facts
 
@@ -158,6 +159,19 @@ def test_labels_that_do_not_fit_the_classes():
     checkpoint.attributes["class_names"] += "\none more"
     with pytest.raises(CheckpointError, match="does not fit 4 class names"):
         report(checkpoint, (), PUBLISHED)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [np.zeros((3, 8, 8, 3), np.uint8), np.zeros(6, np.uint8), np.zeros((6, 0, 8, 3), np.uint8)],
+    ids=lambda array: str(array.shape),
+)
+def test_images_that_are_none(damage):
+    checkpoint = make_checkpoint()
+    checkpoint.arrays["support/images_display"] = damage
+    for show in (page_of, lambda checkpoint: contact_sheet(checkpoint, {"images_display": "x"})):
+        with pytest.raises(CheckpointError, match=r"/support/images_display \(.*\) are no \d+ images"):
+            show(checkpoint)
 
 
 DAMAGE = {

@@ -46,7 +46,7 @@ def report(checkpoint: Checkpoint, records: Sequence[dict[str, Any]], published:
 
 
 def _summary(facts: Facts) -> str:
-    height, width, channels = facts.checkpoint.array("support/images_display").shape[1:]
+    height, width, channels = facts.checkpoint.images("support/images_display").shape[1:]
     n, classes = facts.labels.shape
     rows = [
         ("data set", f"{facts.attribute('dataset')}: images of {height}×{width}×{channels}"),

@@ -42,16 +42,16 @@ class Facts:
     @cached_property
     def class_names(self) -> list[str]:
         """Names of the classes, in the order of the labels' columns."""
-        return str(self.attribute("class_names")).split("\n")
+        return self.checkpoint.class_names()
 
     @cached_property
     def labels(self) -> np.ndarray:
         """Labels of the support, `(n, classes)` float64."""
         labels = self.checkpoint.array("support/labels")
-        if labels.ndim != 2 or labels.shape[1] != len(self.class_names) or not np.isfinite(labels).all():
+        if labels.shape[1:] != (len(self.class_names),) or not np.isfinite(labels).all():
             raise CheckpointError(
-                f"/support/labels {labels.shape} does not fit {len(self.class_names)} class names, or is not finite: "
-                "the checkpoint was changed after it was written. Use another checkpoint of the run."
+                f"{self.checkpoint.where}: /support/labels are not all finite: it was changed after it was written. "
+                "Use another checkpoint of the run."
             )
         return labels
 
@@ -86,7 +86,7 @@ class Facts:
     @cached_property
     def support_sha256(self) -> str:
         """Digest of the support, by which records of measurements name it."""
-        return sha256_of(self.checkpoint.array("support/images"), self.checkpoint.array("support/labels"))
+        return sha256_of(self.checkpoint.images("support/images"), self.checkpoint.array("support/labels"))
 
     def differences(self, settings: Mapping[str, Any], data: Mapping[str, str]) -> list[str]:
         """Return in what a measurement differs from the run, as "section.key=value"; its kernel's name left out.

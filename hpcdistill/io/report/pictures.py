@@ -39,7 +39,7 @@ def labels(facts: Facts) -> str:
     if not facts.labels_changed:
         return ""
     verb = "solved" if facts.method == "label_solve" else "learned"
-    now = facts.checkpoint.array("support/images_display")
+    now = facts.checkpoint.images("support/images_display")
     shown = Labels(facts.labels, facts.original_labels, now, facts.class_names, verb)
     single = f"What the label of an image says of each class: {verb} (blue), and as it was (grey)."
     together = "Covariance between classes over all labels of the support, both on one colour scale."
