@@ -116,7 +116,7 @@ def _measure_case(
 def block_call(
     backend: KernelBackend, case: Case, rows: int, columns: int, *, with_vjp: bool
 ) -> Callable[[], tuple[Any, ...]]:
-    """Return a function that does to a block what a KIP step does: prepare both sets, block, and its vjp if wanted.
+    """Return a function that does to a block what a KIP step does: prepare both sets, block, or a sweep if wanted.
 
     Preparing is part of it: what a backend computes once per image, others compute with each tile. Not collective.
     """
@@ -129,8 +129,14 @@ def block_call(
 
     def call() -> tuple[Any, ...]:
         h1, h2 = backend.prepare(x1), backend.prepare(x2)
-        block = backend.block(h1, h2)
-        return (block, backend.block_vjp(h1, h2, cotangent)) if with_vjp else (block,)
+        if not with_vjp:
+            return (backend.block(h1, h2),)
+        sweep, blocks = backend.sweep(h1), []
+        for start in range(0, columns, sweep.at_once):
+            part = slice(start, min(start + sweep.at_once, columns))
+            blocks.append(sweep.block(h2[part]))
+            sweep.add(cotangent[:, part])
+        return (*blocks, sweep.finish())
 
     return call
 

@@ -33,9 +33,27 @@ class Recorder:
         self.calls.append(("block", len(h1), len(h2)))
         return np.zeros((len(h1), len(h2)))
 
-    def block_vjp(self, h1, h2, cotangent):
-        self.calls.append(("block_vjp", cotangent.shape))
-        return np.zeros(h1.shape)
+    def sweep(self, h1):
+        return RecordingSweep(self, h1)
+
+
+class RecordingSweep:
+    """A sweep of the recorder, four columns at a time."""
+
+    at_once = 4
+
+    def __init__(self, recorder, h1):
+        self._recorder, self._h1 = recorder, h1
+
+    def block(self, h2):
+        return self._recorder.block(self._h1, h2)
+
+    def add(self, cotangent):
+        self._recorder.calls.append(("add", cotangent.shape))
+
+    def finish(self):
+        self._recorder.calls.append(("finish",))
+        return np.zeros(self._h1.shape)
 
 
 def request(**changed):
@@ -54,10 +72,11 @@ def unrestricted(monkeypatch):
 def test_a_round_does_what_a_step_does():
     f32 = np.dtype("float32")
     prepared = [("prepare", (3, 4, 4, 1), f32), ("prepare", (5, 4, 4, 1), f32)]
-    for with_vjp, more in ((False, []), (True, [("block_vjp", (3, 5))])):
+    parts = [("block", 3, 4), ("add", (3, 4)), ("block", 3, 1), ("add", (3, 1)), ("finish",)]
+    for with_vjp, wanted in ((False, [("block", 3, 5)]), (True, parts)):
         backend = Recorder()
         worker.block_call(backend, CASE, 3, 5, with_vjp=with_vjp)()
-        assert backend.calls == [*prepared, ("block", 3, 5), *more]
+        assert backend.calls == [*prepared, *wanted]
 
 
 @pytest.mark.parametrize(
