@@ -48,7 +48,7 @@ def read_progress(output: Path) -> RunProgress:
 
 
 def _progress(checkpoint: Checkpoint) -> RunProgress:
-    config, history = parse_config(checkpoint.attribute("config")), checkpoint.group("history")
+    config, history = parse_config(checkpoint.attribute("config")), checkpoint.history()
     done = checkpoint.attribute("step") + (config.method == "krr")  # draws are numbered from 0
     total = {"kip": 0 if config.kip.hours else config.kip.steps, "krr": config.krr.draws}.get(config.method)
     accuracy = _last(history["test_accuracy"])

@@ -50,21 +50,21 @@ def _describe(path: Path, checkpoint: Checkpoint) -> None:
     console.print("configuration", style="bold")
     console.print("\n".join("  " + line for line in checkpoint.attribute("config").splitlines() if line), markup=False)
     console.print("history", style="bold")
-    console.print(_history_table(arrays))
+    console.print(_history_table(checkpoint.history()))
 
 
-def _history_table(arrays: dict[str, np.ndarray]) -> Table:
+def _history_table(history: dict[str, np.ndarray]) -> Table:
     import numpy as np
     from rich.table import Table
 
     from hpcdistill.distill.history import COLUMNS
 
-    steps = arrays["history/step"]
-    evaluated = np.isfinite(arrays["history/test_accuracy"]) | np.isfinite(arrays["history/validation_accuracy"])
+    steps = history["step"]
+    evaluated = np.isfinite(history["test_accuracy"]) | np.isfinite(history["validation_accuracy"])
     rows = np.flatnonzero(evaluated) if evaluated.any() else np.arange(len(steps))
     shown = rows if len(rows) <= _HISTORY_ROWS else rows[np.linspace(0, len(rows) - 1, _HISTORY_ROWS).astype(int)]
     table = Table(box=None)
-    columns = {name: arrays[f"history/{name}"] for name in COLUMNS if f"history/{name}" in arrays}
+    columns = {name: history[name] for name in COLUMNS if name in history}
     if not np.isfinite(columns.get("temperature", np.nan)).any():
         columns.pop("temperature", None)
     for name in ("step", *columns):
@@ -111,8 +111,8 @@ _METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural ima
 def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ...]:
     import numpy as np
 
-    array = checkpoint.array
-    accuracy = array("history/test_accuracy")
+    array, history = checkpoint.array, checkpoint.history()
+    accuracy = history["test_accuracy"]
     accuracy = accuracy[np.isfinite(accuracy)]
     method, shown = checkpoint.attribute("method"), f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
     name = _METHOD_NAMES.get(method, method)
@@ -120,5 +120,5 @@ def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ..
         name = f"{name}, mean of {len(accuracy)} draws"
         shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"
     steps = str(checkpoint.attribute("step")) if method == "kip" else ""
-    seconds = f"{np.nanmax(array('history/seconds'), initial=0.0):.1f}"
+    seconds = f"{np.nanmax(history['seconds'], initial=0.0):.1f}"
     return name, str(len(array("support/images"))), *(checkpoint.attribute(c) for c in columns), steps, shown, seconds

@@ -26,6 +26,8 @@ from hpcdistill.hdf5.apart import read_apart
 from hpcdistill.hdf5.complete import read_content
 
 SCHEMA_VERSION = 1
+#: Columns that every checkpoint has.
+_HISTORY = ("step", "loss", "train_accuracy", "validation_accuracy", "test_accuracy", "seconds")
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,20 @@ class Checkpoint:
         if images.ndim != 4 or len(images) != n or 0 in images.shape:
             raise self._changed(f"/{name} {images.shape} are no {n} images")
         return images
+
+    def history(self) -> dict[str, np.ndarray]:
+        """Return the columns of /history by name, one entry per row in each.
+
+        Raises:
+            CheckpointError: a column is missing, or they are not of one length.
+        """
+        for name in _HISTORY:
+            self.array(f"history/{name}")
+        columns, rows = self.group("history"), self.arrays["history/step"].shape
+        for name, column in columns.items():
+            if column.shape != rows or len(rows) != 1 or column.dtype.kind not in "iuf":
+                raise self._changed(f"/history/{name} {column.shape} has not one number for each of {rows} rows")
+        return columns
 
     def _changed(self, what: str) -> CheckpointError:
         return CheckpointError(

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -24,6 +26,8 @@ from hpcdistill.whole_file import publish, temporary_name
 
 #: Room set aside on disk beyond the arrays, for HDF5's own structures.
 _METADATA_BYTES = 1 << 20
+#: Files whose closing would wait for other ranks, kept from being closed as what nobody refers to is.
+_LEFT_OPEN: list[h5py.File] = []
 
 
 def require_parallel_hdf5(comm: MPI.Intracomm) -> None:
@@ -65,7 +69,7 @@ def _write_collectively(comm: MPI.Intracomm, temporary: Path, path: Path, checkp
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     arrays = {name: np.atleast_1d(array) for name, array in checkpoint.arrays.items()}
     how = {"driver": "mpio", "comm": comm} if comm.Get_size() > 1 else without_lock()
-    with h5py.File(temporary, "w", **how) as file:
+    with _closed_together(comm, h5py.File(temporary, "w", **how)) as file:
         file.attrs["complete"] = False
         for key, value in checkpoint.attributes.items():
             file.attrs[key] = value
@@ -77,6 +81,23 @@ def _write_collectively(comm: MPI.Intracomm, temporary: Path, path: Path, checkp
             _write_rows(comm, file[name], array)
         file.flush()
         file.attrs["complete"] = True
+
+
+@contextmanager
+def _closed_together(comm: MPI.Intracomm, file: h5py.File) -> Iterator[h5py.File]:
+    """Close a file where all ranks come to; a rank that fails by itself leaves it open, not to wait for the others."""
+    try:
+        yield file
+    except StorageError:  # from `on_root`: on every rank
+        file.close()
+        raise
+    except BaseException:
+        if comm.Get_size() > 1:
+            _LEFT_OPEN.append(file)
+        else:
+            file.close()
+        raise
+    file.close()
 
 
 def _write_rows(comm: MPI.Intracomm, dataset: h5py.Dataset, array: np.ndarray) -> None:

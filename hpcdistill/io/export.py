@@ -41,7 +41,7 @@ def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca_file: Path) -> None:
         "config": np.array(checkpoint.attribute("config")),
         "class_names": np.array(checkpoint.class_names()),
     }
-    exported |= {f"history_{name}": column for name, column in checkpoint.group("history").items()}
+    exported |= {f"history_{name}": column for name, column in checkpoint.history().items()}
     if sha256 := checkpoint.attributes.get("zca_sha256"):
         exported["zca_matrix"] = read_zca(zca_file, sha256).matrix
     np.savez_compressed(file, allow_pickle=False, **exported)

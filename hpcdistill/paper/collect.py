@@ -58,7 +58,7 @@ def collect(folder: Path, cell: Cell) -> Reached:
         checkpoint = read_checkpoint(path, apart=False)
         config = parse_config(checkpoint.attribute("config"), where=str(path))
         _check_belongs(path, config, cell)
-        measured = checkpoint.arrays["history/test_accuracy"]
+        measured = checkpoint.history()["test_accuracy"]
         measured = measured[np.isfinite(measured)]
         if len(measured):
             accuracies.append(100 * float(measured[-1]))

@@ -88,7 +88,7 @@ def _what_is_lost(checkpoint: Checkpoint | None, reached: Reached | None) -> str
     step, seconds = 0, 0.0
     if checkpoint is not None:
         step = checkpoint.attribute("step")
-        seconds = History.from_arrays(checkpoint.group("history")).last_seconds
+        seconds = History.from_arrays(checkpoint.history()).last_seconds
     if reached is not None and reached.step > step:
         again = reached.step - step
         return (f"the run had got to step {reached.step}: {again} step{'s' * (again > 1)} "

@@ -160,7 +160,7 @@ def _restore(checkpoint: Checkpoint, config: Config) -> _Progress:
     x_s, y_s = array("support/images"), array("support/labels")
     log_temperature = checkpoint.arrays.get("kip/log_temperature", initial_log_temperature(config))
     state = KipState(int(array("random/step")[0]), x_s, y_s, log_temperature, checkpoint.group("optimizer"))
-    history = History.from_arrays(checkpoint.group("history"))
+    history = History.from_arrays(checkpoint.history())
     pace = Pace(config.kip, _stored_plan(checkpoint, config.kip))
     return _Progress(state, history, array("support/source_index"), array("support/initial_display"), pace)
 

@@ -25,7 +25,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     """
     config, per_class = experiment.config, experiment.config.support.images_per_class
     draws = config.krr.draws if per_class else 1
-    history = History.from_arrays(resumed.group("history")) if resumed else History()
+    history = History.from_arrays(resumed.history()) if resumed else History()
     started = time.monotonic() - history.last_seconds
     evaluator = Evaluator(experiment, directory, boundary)
     experiment.reporter.advance("draw", len(history.rows), draws)

@@ -35,7 +35,7 @@ def run_label_solve(
 
     history, square, chunks, absorbed = History(), np.zeros((sum(y_s.shape),) * 2), 0, 0
     if resumed is not None:
-        history, chunks = History.from_arrays(resumed.group("history")), int(resumed.arrays["random/step"][0])
+        history, chunks = History.from_arrays(resumed.history()), int(resumed.arrays["random/step"][0])
         square, absorbed = resumed.arrays["label_solve/square"], int(resumed.arrays["label_solve/absorbed"][0])
     if absorbed == len(indices) and np.isfinite(history.rows[chunks]["loss"]):
         experiment.reporter.say("this Label Solve is finished already")

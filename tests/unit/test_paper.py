@@ -47,7 +47,8 @@ def save(folder, name, accuracies, step, *settings):
     (folder / name).mkdir(parents=True)
     with h5py.File(folder / name / "latest.h5", "w") as file:
         file.attrs.update(schema_version=SCHEMA_VERSION, config=config.to_toml(), step=step, complete=True)
-        file["history/test_accuracy"] = np.array(accuracies)
+        for name in ("step", "loss", "train_accuracy", "validation_accuracy", "test_accuracy", "seconds"):
+            file[f"history/{name}"] = np.array(accuracies)
 
 
 def test_runs_are_collected_with_what_they_do_differently(tmp_path):

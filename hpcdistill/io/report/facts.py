@@ -119,9 +119,10 @@ class Facts:
 
     def measured(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return steps int64 and values float64 of a column of the history, of the rows where it was measured."""
-        steps, values = self.checkpoint.array("history/step"), self.checkpoint.array(f"history/{name}")
+        history = self.checkpoint.history()
+        values = history.get(name, np.full(len(history["step"]), np.nan))  # a column that is newer than the run
         known = np.isfinite(values)
-        return steps[known], values[known]
+        return history["step"][known], values[known]
 
     @cached_property
     def accuracy(self) -> float | None:
