@@ -11,6 +11,7 @@ PLACES = [
     ("distill/kip.py:kip_gradient", "NotFiniteError", 3),
     ("distill/krr.py:Support.gradient", "StorageError", 4),
     ("io/checkpoint_write.py:write_checkpoint", "StorageError", 4),
+    ("io/checkpoint_write.py:_write_rows", "LookupError", 1),
     ("data/sampling.py:<module>", "EnvironmentSetupError", 2),
 ]
 

@@ -161,14 +161,18 @@ def test_labels_that_do_not_fit_the_classes():
         report(checkpoint, (), PUBLISHED)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [np.zeros((3, 8, 8, 3), np.uint8), np.zeros(6, np.uint8), np.zeros((6, 0, 8, 3), np.uint8)],
-    ids=lambda array: str(array.shape),
-)
-def test_images_that_are_none(damage):
+@pytest.mark.parametrize("name", ["loss", "step"])
+def test_columns_of_the_history_that_do_not_fit_each_other(name):
     checkpoint = make_checkpoint()
-    checkpoint.arrays["support/images_display"] = damage
+    checkpoint.arrays[f"history/{name}"] = np.zeros(2)
+    with pytest.raises(CheckpointError, match=r"/history/\w+ \(\d+,\) has not one number for each of \(\d+,\) rows"):
+        page_of(checkpoint)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8, 3), (6,), (6, 0, 8, 3)], ids=str)
+def test_images_that_are_none(shape):
+    checkpoint = make_checkpoint()
+    checkpoint.arrays["support/images_display"] = np.zeros(shape, np.uint8)
     for show in (page_of, lambda checkpoint: contact_sheet(checkpoint, {"images_display": "x"})):
         with pytest.raises(CheckpointError, match=r"/support/images_display \(.*\) are no \d+ images"):
             show(checkpoint)
