@@ -29,6 +29,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
           hpcdistill reproduce label-solve
           mpirun -n 4 hpcdistill reproduce label-solve --cell 'mnist-*' --run --seeds 0,1
           mpirun -n 4 hpcdistill reproduce kip-convnet --cell mnist-convnet-1 --run --set kip.steps=300
+          mpirun -n 4 hpcdistill reproduce kip-convnet --cell mnist-convnet-1 --run --hours 1
+
+        With --hours a run of KIP gets as far as it can in the time given, with settings of ours in place of the
+        papers'; what to expect is said before it starts.
 
         Runs are looked for, and made, in OUTPUT/TABLE/CELL/seed=N. Each cell's configuration is a file, too, in
         jobs/paper/TABLE/CELL.toml, for `hpcdistill run` and `hpcdistill submit --sweep seed=0,1 --output
@@ -37,8 +41,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("table", metavar="TABLE", nargs="?", help="a table's name")
     parser.add_argument("--cell", metavar="PATTERN", default="*", help="only cells with such names, such as 'mnist-*'")
-    parser.add_argument("--output", type=Path, metavar="DIR", default=Path("runs/paper"), help="default: runs/paper")
+    parser.add_argument("--output", type=Path, metavar="DIR",
+                        help="default: runs/paper, or runs/paper-in-N-hours with --hours N")  # fmt: skip
     parser.add_argument("--run", action="store_true", help="first make, or continue, the runs")
+    parser.add_argument("--hours", type=float, metavar="N", help="with --run: what each run of KIP may take")
     parser.add_argument("--seeds", metavar="0,1", default="0", help="with --run: a run for each (default: 0)")
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="with --run: override one key, such as data.root=DIR")  # fmt: skip
@@ -54,6 +60,8 @@ def main(args: argparse.Namespace) -> int:
         _print_tables()
         return 0
     chosen = _chosen(args)
+    if args.output is None:
+        args.output = Path("runs/paper" if args.hours is None else f"runs/paper-in-{args.hours:g}-hours")
     if not args.seeds.replace(",", "").isdigit():
         raise ConfigError(f"--seeds {args.seeds!r} must list whole numbers, such as 0,1.")
     code = 0
@@ -86,10 +94,20 @@ def _run(comm: MPI.Intracomm, chosen: list[Cell], args: argparse.Namespace, aske
 
     for cell in chosen:
         for seed in args.seeds.split(","):
-            config = parse_config(cell.to_toml(), [*args.settings, f"seed={seed}"], cell.name)
+            within = [] if args.hours is None else cell.within(args.hours)
+            config = parse_config(cell.to_toml(), [*within, *args.settings, f"seed={seed}"], cell.name)
+            if within and comm.Get_rank() == 0:
+                print(_expectation(cell, args.hours), flush=True)
             execute(comm, config, cell_folder(args.output, cell) / f"seed={seed}", asked, resume=True)
             free_windows()  # this run's images: the next one reads its own
     return 0
+
+
+def _expectation(cell: Cell, hours: float) -> str:
+    from hpcdistill.progress import duration
+
+    before = "; ".join(cell.measured) or "not measured"
+    return f"{cell.name}: {duration(3600 * hours)}; published {cell.published} %, reached before: {before}"
 
 
 def _print_tables() -> None:

@@ -10,6 +10,7 @@ from importlib.resources import files
 from typing import Any
 
 from hpcdistill.config import Config, parse_config
+from hpcdistill.data.registry import known_dataset
 from hpcdistill.errors import ConfigError
 
 #: Steps, and targets of each, of the papers' KIP.
@@ -17,6 +18,10 @@ _STEPS, _BATCH = 10000, 5000
 #: Their augmentation; digits are not mirrored.
 _AUGMENT = {"rotation": 10.0, "shift": 0.1, "channel_shift": 0.1}
 _NOT_MIRRORED = ("mnist", "svhn")
+#: Where a time is given: targets of a step at least, and steps between evaluations.
+_SMALL_BATCH, _EVALUATE_EVERY = 250, 300
+#: Networks on which cross-entropy gains nothing.
+_FULLY_CONNECTED = ("FC1", "FC2", "FC3")
 
 
 @dataclass(frozen=True)
@@ -85,6 +90,32 @@ class Cell:
     def config(self) -> Config:
         """Return the run's resolved configuration."""
         return parse_config(self.to_toml(), where=f"{self.row.table}/{self.name}")
+
+    def within(self, hours: float) -> list[str]:
+        """Return the settings with which KIP gets far in a time: ours in place of the papers'.
+
+        Raises:
+            ConfigError: it is no cell of KIP.
+        """
+        if self.method != "kip":
+            raise ConfigError(f"{self.name}: --hours is for KIP, and this is {self.method}: leave it out.")
+        settings = {"hours": hours, "schedule": "cosine", "evaluate_every": _EVALUATE_EVERY}
+        if self.row.architecture not in _FULLY_CONNECTED:
+            settings |= {"loss": "cross_entropy", "batch": max(_SMALL_BATCH, 2 * self.n_images),
+                         "learning_rate": 0.05 if self.row.zca else 0.1}  # fmt: skip
+        plain = [f"augment.{key}=0" for key in _AUGMENT] + ["augment.flip=false"] if self.row.augment else []
+        return [*(f"kip.{key}={value}" for key, value in settings.items()), *plain]
+
+    @property
+    def n_images(self) -> int:
+        """Size of the support."""
+        return self.images_per_class * len(known_dataset(self.row.dataset).class_names)
+
+    @property
+    def measured(self) -> list[str]:
+        """What was reached in a time, and on what, as texts."""
+        found = [entry for entry in _read().get("measured", []) if entry["cell"] == f"{self.row.table}/{self.name}"]
+        return [f"{entry['accuracy']} % in {entry['hours']:g} h on {entry['machine']}" for entry in found]
 
     def _settings(self) -> dict[str, Any]:
         row = self.row

@@ -5,6 +5,9 @@ import pytest
 from launch import run
 from test_bad_input import idx
 
+from hpcdistill.config import parse_config
+from hpcdistill.io.checkpoint import read_checkpoint
+
 
 @pytest.fixture
 def root(tmp_path):
@@ -54,3 +57,19 @@ def test_wrong_arguments(arguments, message):
     assert result.code == 2
     (line,) = result.error_lines
     assert message in line
+
+
+def test_a_time_for_each_run(tmp_path, root):
+    command = ("reproduce", "kip-convnet", "--cell", "mnist-convnet-1", "--run", "--hours", "0.001", "--output",
+               tmp_path / "out", "--set", f"data.root={root}", "--set", "kip.batch=20")  # fmt: skip
+    result = run(*command)
+    assert result.code == 0, result.stderr
+    assert result.stdout.startswith("mnist-convnet-1: 4 s; published 97.3 %, reached before: ")
+    saved = read_checkpoint(tmp_path / "out/kip-convnet/mnist-convnet-1/seed=0/latest.h5")
+    config = parse_config(saved.attributes["config"])
+    assert (config.kip.hours, config.kip.loss, config.kip.schedule) == (0.001, "cross_entropy", "cosine")
+    assert config.augment.rotation == 0
+    assert saved.attributes["step"] == saved.arrays["kip/plan"][0]
+    refused = run("reproduce", "label-solve", "--cell", "mnist-convnet-1", "--run", "--hours", "1")
+    assert refused.code == 2
+    assert "--hours is for KIP" in refused.error_lines[0]

@@ -33,7 +33,7 @@ MAY_IMPORT = {
     "io": {"errors", "whole_file", "digest", "hdf5", "mpi"},
     "run": BELOW_RUN | {"attempt"},
     "bench": BELOW_RUN | {"run"},
-    "paper": {"errors", "config", "schema", "io"},
+    "paper": {"errors", "config", "schema", "data", "io"},
     "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
