@@ -86,8 +86,8 @@ def test_a_step_draws_its_kernel_and_its_batch(comm):
 
 
 def test_all_training_images_can_be_the_target(comm):
-    loaded = experiment(comm, "kip.batch=0")
-    targets = loaded.batch_targets(5)
+    loaded = experiment(comm)
+    targets = loaded.batch_targets(5, 0)
     assert targets.count == len(loaded.pool) == 200
     x, y = targets.fetch(0, 200)
     np.testing.assert_array_equal(x, loaded.preprocessing.apply(loaded.dataset.train.images[loaded.pool.indices]))
@@ -96,17 +96,20 @@ def test_all_training_images_can_be_the_target(comm):
 
 def test_augmented_targets_are_changed_before_preprocessing_whoever_asks(comm):
     loaded = experiment(comm, "augment.rotation=20", "preprocess.zca=true", "augment.unchanged=0.5")
-    plain = experiment(comm, "preprocess.zca=true").batch_targets(3).fetch(0, 100)[0]
-    targets = loaded.batch_targets(3)
+    plain = experiment(comm, "preprocess.zca=true").batch_targets(3, 100).fetch(0, 100)[0]
+    targets = loaded.batch_targets(3, 100)
     whole = targets.fetch(0, 100)[0]
     np.testing.assert_allclose(targets.fetch(37, 61)[0], whole[37:61], atol=1e-12)
     same = np.isclose(whole, plain, atol=1e-9).all(axis=(1, 2, 3))
     assert 30 < same.sum() < 70
-    assert (loaded.batch_targets(4).fetch(0, 100)[0] != whole).any()
+    assert (loaded.batch_targets(4, 100).fetch(0, 100)[0] != whole).any()
 
 
 def test_labels_are_scaled_everywhere(comm):
     loaded, plain = experiment(comm, "support.label_scale=3.0"), experiment(comm)
-    for a, b in ((loaded.batch_targets(0), plain.batch_targets(0)), (loaded.test_targets(), plain.test_targets())):
+    for a, b in (
+        (loaded.batch_targets(0, 100), plain.batch_targets(0, 100)),
+        (loaded.test_targets(), plain.test_targets()),
+    ):
         np.testing.assert_allclose(a.fetch(0, 20)[1], 3 * b.fetch(0, 20)[1])
     np.testing.assert_allclose(make_initial_support(loaded).y_s, 3 * make_initial_support(plain).y_s)

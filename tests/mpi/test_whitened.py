@@ -22,7 +22,7 @@ def test_targets_are_the_same(comm, monkeypatch):
     plain, once = kept(comm)
     assert set(once.whitened) == {"train", "test"}
     for name in ("batch_targets", "test_targets"):
-        steps = (3,) if name == "batch_targets" else ()
+        steps = (3, 100) if name == "batch_targets" else ()
         (x, y), (again_x, again_y) = (getattr(one, name)(*steps).fetch(10, 60) for one in (plain, once))
         np.testing.assert_allclose(again_x, x, rtol=0, atol=1e-12)
         np.testing.assert_array_equal(again_y, y)

@@ -31,7 +31,7 @@ def test_settings_win_over_the_file(tmp_path):
         (
             "[kip]\nstep = 3",
             [],
-            r"unknown key 'kip.step' \(did you mean 'kip.steps'\?\). Valid here: kip.steps, kip.batch",
+            r"unknown key 'kip.step' \(did you mean 'kip.steps'\?\). Valid here: kip.steps, kip.hours, kip.batch",
         ),
         ("[kpi]\nsteps = 3", [], r"unknown key 'kpi' \(did you mean 'kip'\?\)"),
         ("kip = 3", [], "'kip' must be a section"),

@@ -13,7 +13,9 @@ from hpcdistill.io.checkpoint import SCHEMA_VERSION
 def save(folder, method, step, **columns):
     """Write what is read of the newest checkpoint of a run, with a history of two rows."""
     history = {
+        "step": [0, 1],
         "loss": [nan, nan],
+        "train_accuracy": [nan, nan],
         "validation_accuracy": [nan, nan],
         "test_accuracy": [nan, nan],
         "seconds": [nan, 2.5],
