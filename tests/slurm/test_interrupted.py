@@ -40,7 +40,8 @@ def test_signal(workplace, undisturbed, nodes, ranks, name):
 
 @pytest.mark.parametrize("method", ["label_solve", "krr"])
 def test_signal_to_other_methods(workplace, undisturbed, method):
-    job = workplace.submit(workplace.config(**CONFIGS[method]), workplace.profile())
+    profile = workplace.profile(acting="pause=0.02 stall=12")
+    job = workplace.submit(workplace.config(**CONFIGS[method]), profile)
     job.wait_for_step(3)
     job.signal("USR2")
     check_recovered(job, undisturbed(method), ["75", "0"])

@@ -1,8 +1,8 @@
-"""Python for a rank, with gradients that are slow, or that fail on one rank.
+"""Python for a rank, with gradients or checkpoints that are slow, or gradients that fail on one rank.
 
-`python acting.py slow=SECONDS stall=COUNT fail=RANK -u -m MODULE ARGUMENTS`, as a command, or as `launch.python` of a
-profile. After COUNT gradients the first attempt at a job all but stands, so that a test that means to disturb it finds
-it at work, however late it comes.
+`python acting.py slow=SECONDS pause=SECONDS stall=COUNT fail=RANK -u -m MODULE ARGUMENTS`, as a command, or as
+`launch.python` of a profile: `slow` is of gradients, `pause` of checkpoints. After COUNT of those that are slow the
+first attempt at a job all but stands, so that a test that means to disturb it finds it at work, however late it comes.
 """
 
 import os
@@ -13,23 +13,24 @@ import time
 from mpi4py import MPI
 
 from hpcdistill.distill.krr import Support
+from hpcdistill.run.recorder import Recorder
 
-#: Seconds of a gradient of a run that stalls.
+#: Seconds of a gradient, or of a checkpoint, of a run that stalls.
 STALLED_SECONDS = 3.0
 
 
-def act(seconds, stall, failing_rank):
-    """Let gradients take longer, and longer still after `stall` of them, and the third fail on one rank."""
-    gradient, calls = Support.gradient, []
+def act(kind, method, seconds, stall, failing_rank=-1):
+    """Let a method take longer, and longer still after `stall` calls, and the third call fail on one rank."""
+    done, calls = getattr(kind, method), []
 
-    def acted(self, *arguments):
+    def acted(self, *arguments, **options):
         calls.append(None)
         time.sleep(seconds if len(calls) <= stall else STALLED_SECONDS)
         if MPI.COMM_WORLD.Get_rank() == failing_rank and len(calls) == 3:
             raise LookupError("a cosmic ray")
-        return gradient(self, *arguments)
+        return done(self, *arguments, **options)
 
-    Support.gradient = acted
+    setattr(kind, method, acted)
 
 
 def main():
@@ -37,7 +38,10 @@ def main():
     options = dict(option.split("=") for option in sys.argv[1:module] if "=" in option)
     first = os.environ.get("HPCDISTILL_ATTEMPT", "1") == "1"
     stall = int(options["stall"]) if "stall" in options and first else sys.maxsize
-    act(float(options.get("slow", 0)), stall, int(options.get("fail", -1)))
+    if "pause" in options:
+        act(Recorder, "save", float(options["pause"]), stall)
+    else:
+        act(Support, "gradient", float(options.get("slow", 0)), stall, int(options.get("fail", -1)))
     sys.argv = sys.argv[module + 1 :]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 
