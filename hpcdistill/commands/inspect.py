@@ -74,18 +74,15 @@ def _history_table(history: dict[str, np.ndarray]) -> Table:
     return table
 
 
+#: How figures of the history are written, beside accuracies.
+_FORMS = {"loss": ".5f", "temperature": ".2f"}
+
+
 def _figure(name: str, value: float) -> str:
     if value != value:
         return "–"
-    return (
-        f"{value:.2%}"
-        if name.endswith("accuracy")
-        else f"{value:.5f}"
-        if name == "loss"
-        else f"{value:.2f}"
-        if name == "temperature"
-        else f"{value:.1f}"
-    )
+    form = ".2%" if name.endswith("accuracy") else _FORMS.get(name, ".1f")
+    return f"{value:{form}}"
 
 
 def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:

@@ -45,7 +45,7 @@ class Checkpoint:
             CheckpointError: the file has none of that name.
         """
         if name not in self.arrays:
-            raise self._changed(f"has no array /{name}, which this needs")
+            raise self.changed(f"has no array /{name}, which this needs")
         return self.arrays[name]
 
     def attribute(self, name: str) -> Any:
@@ -57,7 +57,7 @@ class Checkpoint:
         value, kind = self.attributes.get(name), int if name == "step" else str
         if type(value) is not kind:
             found = "no attribute" if value is None else f"a {type(value).__name__} as attribute"
-            raise self._changed(f"has {found} {name}, which this needs")
+            raise self.changed(f"has {found} {name}, which this needs")
         return value
 
     def class_names(self) -> list[str]:
@@ -68,7 +68,7 @@ class Checkpoint:
         """
         names, labels = self.attribute("class_names").split("\n"), self.array("support/labels")
         if labels.ndim != 2 or labels.shape[1] != len(names):
-            raise self._changed(f"/support/labels {labels.shape} does not fit {len(names)} class names")
+            raise self.changed(f"/support/labels {labels.shape} does not fit {len(names)} class names")
         return names
 
     def images(self, name: str) -> np.ndarray:
@@ -79,7 +79,7 @@ class Checkpoint:
         """
         images, n = self.array(name), len(self.array("support/labels"))
         if images.ndim != 4 or len(images) != n or 0 in images.shape:
-            raise self._changed(f"/{name} {images.shape} are no {n} images")
+            raise self.changed(f"/{name} {images.shape} are no {n} images")
         return images
 
     def history(self) -> dict[str, np.ndarray]:
@@ -93,10 +93,11 @@ class Checkpoint:
         columns, rows = self.group("history"), self.arrays["history/step"].shape
         for name, column in columns.items():
             if column.shape != rows or len(rows) != 1 or column.dtype.kind not in "iuf":
-                raise self._changed(f"/history/{name} {column.shape} has not one number for each of {rows} rows")
+                raise self.changed(f"/history/{name} {column.shape} has not one number for each of {rows} rows")
         return columns
 
-    def _changed(self, what: str) -> CheckpointError:
+    def changed(self, what: str) -> CheckpointError:
+        """Return the error that says what is wrong with a file that is whole, but not as it was written."""
         return CheckpointError(
             f"{self.where}: {what}: it was changed after it was written. Use another checkpoint of the run."
         )

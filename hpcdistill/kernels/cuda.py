@@ -175,7 +175,7 @@ class CudaBackend:
     def _grid(self, kernel: str, n_tasks: int) -> int:
         """Return the number of blocks: as many as the device can hold at once, and their memory allows."""
         block = self._block(kernel)
-        gradients = 0 if kernel == "block_forward" else block.warps * (self.gradient_size)
+        gradients = 0 if kernel == "block_forward" else block.warps * self.gradient_size
         each = max(1, self.dtype.itemsize * (self.layout.scratch_size + gradients))
         resident = self.device.resident_blocks(self._module, kernel, block)
         return max(1, min(n_tasks, resident, self.temporary_bytes // each))

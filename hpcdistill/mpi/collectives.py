@@ -127,14 +127,14 @@ def on_root(comm: MPI.Intracomm, function: Callable[[], T]) -> T:
     return bcast_object(comm, result)
 
 
-def all_meet(comm: MPI.Intracomm, seconds: float | None = None) -> bool:
-    """Return whether every rank calls this within `seconds`, or `AGREEMENT_SECONDS`.
+def all_meet(comm: MPI.Intracomm) -> bool:
+    """Return whether every rank calls this within `AGREEMENT_SECONDS`.
 
     For a rank that has met an error: the others may have met it, too, or wait in some collective, which this does not
     disturb. After False only `Abort` is left.
     """
     others = [rank for rank in range(comm.Get_size()) if rank != comm.Get_rank()]
-    nothing, deadline = bytearray(), MPI.Wtime() + (AGREEMENT_SECONDS if seconds is None else seconds)
+    nothing, deadline = bytearray(), MPI.Wtime() + AGREEMENT_SECONDS
     requests = [comm.Isend(nothing, dest=rank, tag=_MEETING_TAG) for rank in others]
     requests += [comm.Irecv(nothing, source=rank, tag=_MEETING_TAG) for rank in others]
     while not MPI.Request.Testall(requests):

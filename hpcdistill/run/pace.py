@@ -51,13 +51,11 @@ class Pace:
 
     def note_step(self, seconds: float, targets: int) -> None:
         """Note what a step took."""
-        if not self.is_decided:
-            self._per_target.append(seconds / max(1, targets))
+        self._per_target.append(seconds / max(1, targets))
 
     def note_evaluation(self, seconds: float) -> None:
         """Note what an evaluation took."""
-        if not self.is_decided:
-            self._evaluations.append(seconds)
+        self._evaluations.append(seconds)
 
     def decide(self, step: int, used: float) -> str:
         """Decide if enough is known, and return what there is to say about it, else "".

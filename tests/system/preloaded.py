@@ -9,9 +9,12 @@ import signal
 import subprocess
 import sys
 import tempfile
-import traceback
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from forked import end_with
 
 
 def usable():
@@ -64,40 +67,34 @@ def _serve():
         if child == 0:
             requests.close()
             replies.close()
-            _command(request)
+            end_with(partial(_command, request), otherwise=1)
         print(child, file=replies, flush=True)
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), file=replies, flush=True)
 
 
 def _command(request):
-    """In the child: run a command. Never returns."""
-    code = 1
+    """In the child: run a command; return its exit code."""
+    os.setsid()
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    os.chdir(request["cwd"])
+    os.environ.clear()
+    os.environ.update(request["environment"])
+    for number, path in enumerate(request["paths"], 1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    import faulthandler
+
+    faulthandler.enable()
+    from mpi4py import MPI
+
+    from hpcdistill.__main__ import main
+
+    MPI.Init_thread()
     try:
-        os.setsid()
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        os.chdir(request["cwd"])
-        os.environ.clear()
-        os.environ.update(request["environment"])
-        for number, path in enumerate(request["paths"], 1):
-            os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
-        import faulthandler
-
-        faulthandler.enable()
-        from mpi4py import MPI
-
-        from hpcdistill.__main__ import main
-
-        MPI.Init_thread()
         code = main(request["arguments"])
-        MPI.Finalize()
     except SystemExit as ended:
-        code = ended.code or 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+        return ended.code or 0
+    MPI.Finalize()
+    return code
 
 
 if __name__ == "__main__":

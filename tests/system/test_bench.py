@@ -4,7 +4,7 @@ import json
 
 import pytest
 from launch import run
-from test_bad_input import check_refused
+from refused import check_refused
 
 TINY = "conv relu pool flatten dense"
 KERNELS = ("bench", "kernels", "--backend", "tangents", "--architecture", f"{TINY}@4x4x1", "--dtype", "float64",

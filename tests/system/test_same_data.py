@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from launch import run, write_config
 from once import once
-from test_bad_input import check_refused
+from refused import check_refused
 
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.io.checkpoint import read_checkpoint

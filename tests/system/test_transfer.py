@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from launch import run
 from once import once
-from test_bad_input import check_refused
+from refused import check_refused
 from test_numerical_failure import check_numerical
 
 from hpcdistill.io.evaluations import read_evaluations

@@ -16,12 +16,15 @@ import shutil
 import signal
 import sys
 import tempfile
-import traceback
 from collections import Counter
 from pathlib import Path
 
 import h5py
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+from forked import end_with
 
 MEMORY_BYTES, SECONDS = 1 << 30, 20
 COMMANDS = {
@@ -113,7 +116,7 @@ def outcome(arguments, folder):
     said = folder / "said"
     child = os.fork()
     if child == 0:
-        _run(arguments, folder, said)
+        end_with(lambda: _run(arguments, folder, said), otherwise=70)
     _, status = os.waitpid(child, 0)
     if os.WIFSIGNALED(status):
         return f"ended by {signal.Signals(os.WTERMSIG(status)).name}"
@@ -124,26 +127,19 @@ def outcome(arguments, folder):
 
 
 def _run(arguments, folder, said):
-    """In the child: run a command with bounded time and memory, then end. Never returns."""
+    """In the child: run a command with bounded time and memory; return its exit code."""
     from hpcdistill.__main__ import main
 
-    code = 70
-    try:
-        os.chdir(folder)
-        descriptor = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
-        os.dup2(descriptor, 2)
-        used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-        resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
-        signal.alarm(SECONDS)
-        with contextlib.suppress(SystemExit):
-            code = main(list(arguments))
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    os.chdir(folder)
+    descriptor = os.open(said, os.O_CREAT | os.O_TRUNC | os.O_WRONLY)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    os.dup2(descriptor, 2)
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (used + MEMORY_BYTES, used + MEMORY_BYTES))
+    signal.alarm(SECONDS)
+    with contextlib.suppress(SystemExit):
+        return main(list(arguments))
+    return 70
 
 
 def fuzz(copies, seed, folder):

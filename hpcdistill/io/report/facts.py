@@ -49,10 +49,7 @@ class Facts:
         """Labels of the support, `(n, classes)` float64."""
         labels = self.checkpoint.array("support/labels")
         if labels.shape[1:] != (len(self.class_names),) or not np.isfinite(labels).all():
-            raise CheckpointError(
-                f"{self.checkpoint.where}: /support/labels are not all finite: it was changed after it was written. "
-                "Use another checkpoint of the run."
-            )
+            raise self.checkpoint.changed("/support/labels are not all finite")
         return labels
 
     @property
