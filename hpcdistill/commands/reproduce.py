@@ -60,6 +60,8 @@ def main(args: argparse.Namespace) -> int:
         _print_tables()
         return 0
     chosen = _chosen(args)
+    if args.hours is not None and not 0 < args.hours < float("inf"):
+        raise ConfigError(f"--hours {args.hours} must be a number above 0.")
     if args.output is None:
         args.output = Path("runs/paper" if args.hours is None else f"runs/paper-in-{args.hours:g}-hours")
     if not args.seeds.replace(",", "").isdigit():

@@ -103,6 +103,8 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
             if evaluated:
                 pace.note_evaluation(evaluation_seconds)
             just_decided = _decide(experiment, now, used_before)
+            if resumed and just_decided:
+                _say_change(experiment, now, resumed)
         reporter.advance(
             "KIP step",
             now.state.step,

@@ -70,9 +70,12 @@ class Pace:
         per_target = median(self._per_target)
         per_evaluation = max(self._evaluations, default=0.0)
         left = (1 - _RESERVE) * given - used
+        if left <= 0:
+            self.plan = (step + 1, self._kip.hours)
+            return f"the {duration(given)} given are over, {duration(used)} are gone: one more step"
         steps = steps_within(self._kip, step, left, per_target, per_evaluation)
         self.plan = (steps, self._kip.hours)
-        share = per_evaluation * (steps - step) / self._kip.evaluate_every / max(left, 1e-9)
+        share = per_evaluation * (steps - step) / self._kip.evaluate_every / left
         remedy = f"; evaluations take {share:.0%} of it: raise kip.evaluate_every" if share > 0.2 else ""
         per_step = per_target * max(1, self.schedule.batch(step))
         return f"{steps} steps in the {duration(given)} given ({per_step:.2g} s a step at first{remedy})"

@@ -108,6 +108,11 @@ def test_a_time_instead_of_a_number_of_steps(tmp_path):
     assert done.attributes["step"] == steps > 3
     assert done.arrays["kip/plan"].tolist() == [steps, 8 / 3600]
     assert np.isfinite(done.arrays["history/test_accuracy"][-1])
+    longer = run(
+        "run", config, "--output", output, "--resume", f"--set=kip.hours={16 / 3600}", ranks=2, program=program
+    )
+    assert longer.code == 0, longer.stderr
+    assert re.search(rf"in all, no longer of {steps}: rates \d+% → \d+% of the full ones", longer.stdout), longer.stdout
     decided = next(step for step in range(3, steps) if (output / f"checkpoints/step-{step:06d}.h5").exists())
     assert read_checkpoint(output / f"checkpoints/step-{decided:06d}.h5").arrays["kip/plan"][0] == steps
 

@@ -48,6 +48,8 @@ WRONG = [
     (["no"], "Valid: label-solve"),
     (["kip-fc", "--cell", "x"], "cifar-10-fc1"),
     (["kip-fc", "--seeds", "a"], "--seeds"),
+    (["kip-fc", "--hours", "0"], "--hours 0.0 must be a number above 0"),
+    (["kip-fc", "--hours", "nan"], "--hours nan must be a number above 0"),
 ]
 
 

@@ -44,3 +44,11 @@ def test_the_plan_fills_the_time_with_steps_and_evaluations():
     assert pace("hours=1", plan=given.plan).plan == given.plan
     assert pace("hours=2", plan=given.plan).plan == (0, 2.0)
     assert pace("steps=9", plan=given.plan).plan == (9, 0.0)
+
+
+def test_a_time_that_is_over():
+    given = pace("hours=1", "batch=100")
+    for _ in range(10):
+        given.note_step(2.0, 100)
+    assert given.decide(10, 3590.0) == "the 1:00 h given are over, 59:50 min are gone: one more step"
+    assert given.plan == (11, 1.0)
