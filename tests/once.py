@@ -15,5 +15,16 @@ def once(tmp_path_factory, name, make):
         if not made.exists():
             folder.mkdir(exist_ok=True)
             make(folder)
-            made.touch()
+            made.write_text(_listing(folder))
     return folder
+
+
+def check_unchanged(folder):
+    """Fail if a test has changed a folder from `once`: what others then find in it depends on their order."""
+    made = folder.with_name(f"{folder.name}.made").read_text()
+    assert _listing(folder) == made, f"a test has changed {folder}, which others read: it must use a copy"
+
+
+def _listing(folder):
+    files = sorted(path for path in folder.rglob("*") if not path.is_dir())
+    return "".join(f"{path.relative_to(folder)} {path.lstat().st_mtime_ns}\n" for path in files)

@@ -43,7 +43,7 @@ class Schedule:
 
     def change(self, before: Schedule, step: int) -> str:
         """Return what it means that a run goes on by this one after so many steps, "" where it means nothing."""
-        if before.steps == self.steps or self.kip.is_constant:
+        if before.steps in (0, self.steps) or self.kip.is_constant:
             return ""
         rates = f"rates {before.rate(step):.0%} → {self.rate(step):.0%} of the full ones"
         batches = f", batch {before.batch(step)} → {self.batch(step)}" if self.kip.last_batch else ""

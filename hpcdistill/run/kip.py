@@ -25,6 +25,9 @@ from hpcdistill.run.recorder import Recorder, noted_changes, stored_config
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.whitened import keep_whitened
 
+#: The speed of so many last steps tells how many a resumed run can make in the time that it is given.
+EARLIER_STEPS = 10
+
 
 @dataclass
 class _Progress:
@@ -47,14 +50,14 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     experiment = keep_whitened(experiment)
     comm, config, reporter = experiment.comm, experiment.config, experiment.reporter
     adam = make_adam(config)
-    now = _restore(resumed, config) if resumed else _begin(experiment, adam)
+    now = _restore(resumed, experiment) if resumed else _begin(experiment, adam)
     pace, used_before = now.pace, now.history.last_seconds
     changes = noted_changes(resumed, config)
     recorder = Recorder(experiment, directory, now.source_index, now.initial_display, changes)
     if changes:
         reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
     if resumed:
-        _say_change(experiment, now, resumed)
+        _go_on(experiment, now, resumed)
     noise = noise_mask(config, now.state.x_s.shape)
     evaluator = Evaluator(experiment, directory, boundary)
     saved = now.state.step if resumed else -1
@@ -97,14 +100,11 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
                         temperature=_temperature(config, now.state))  # fmt: skip
         if comm.Get_rank() == 0:
             directory.notes.write_reached(now.state.step, seconds)
-        just_decided = False
-        if not pace.is_decided:
+        if config.kip.hours:
             pace.note_step(time.monotonic() - begun - evaluation_seconds, pace.schedule.batch(state.step))
             if evaluated:
                 pace.note_evaluation(evaluation_seconds)
             just_decided = _decide(experiment, now, used_before)
-            if resumed and just_decided:
-                _say_change(experiment, now, resumed)
         reporter.advance(
             "KIP step",
             now.state.step,
@@ -114,22 +114,33 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
 
 
 def _decide(experiment: Experiment, now: _Progress, used_before: float) -> bool:
-    """Decide on the number of steps if enough is known; return whether that has happened now. Collective."""
+    """Decide on the number of steps, or correct it, where enough is known; return whether it changed. Collective."""
     comm, reporter, pace = experiment.comm, experiment.reporter, now.pace
+    before = pace.plan
     text = pace.decide(now.state.step, used_before + reporter.elapsed) if comm.Get_rank() == 0 else ""
     pace.plan = bcast_object(comm, pace.plan)
     if text:
         reporter.say(text)
-    return pace.is_decided
+    return pace.plan != before
 
 
-def _say_change(experiment: Experiment, now: _Progress, resumed: Checkpoint) -> None:
-    """Say what another length than before means for the schedule, where that is known already."""
-    if now.pace.is_decided:
-        old = stored_config(resumed).kip
-        before = Schedule(old, int(_stored_plan(resumed, old)[0]))
-        if change := now.pace.schedule.change(before, now.state.step):
-            experiment.reporter.say(change)
+def _go_on(experiment: Experiment, now: _Progress, resumed: Checkpoint) -> None:
+    """Decide on the length of a run that goes on, by its earlier steps, and say what that does to its schedule."""
+    pace, step = now.pace, now.state.step
+    before = _stored_schedule(resumed)
+    if not pace.is_decided:
+        seconds = np.diff(np.nan_to_num(now.history.column("seconds")))
+        for earlier in range(max(0, step - EARLIER_STEPS), step):
+            pace.note_step(float(seconds[earlier]), before.batch(earlier))
+        _decide(experiment, now, now.history.last_seconds)
+    if pace.is_decided and (change := pace.schedule.change(before, step)):
+        experiment.reporter.say(change)
+
+
+def _stored_schedule(checkpoint: Checkpoint) -> Schedule:
+    """The schedule that a checkpoint's run was on; of 0 steps where that was not decided yet."""
+    kip = stored_config(checkpoint).kip
+    return Schedule(kip, int(_stored_plan(checkpoint, kip)[0]))
 
 
 def _stored_plan(checkpoint: Checkpoint, kip: KipConfig) -> tuple[float, float]:
@@ -157,13 +168,14 @@ def _begin(experiment: Experiment, adam: Adam) -> _Progress:
     return _Progress(state, history, initial.source_index, experiment.display(initial.x_s), pace)
 
 
-def _restore(checkpoint: Checkpoint, config: Config) -> _Progress:
-    array = checkpoint.array
+def _restore(checkpoint: Checkpoint, experiment: Experiment) -> _Progress:
+    config, array = experiment.config, checkpoint.array
     x_s, y_s = array("support/images"), array("support/labels")
     log_temperature = checkpoint.arrays.get("kip/log_temperature", initial_log_temperature(config))
     state = KipState(int(array("random/step")[0]), x_s, y_s, log_temperature, checkpoint.group("optimizer"))
     history = History.from_arrays(checkpoint.history())
-    pace = Pace(config.kip, _stored_plan(checkpoint, config.kip))
+    used = history.last_seconds + experiment.reporter.elapsed
+    pace = Pace(config.kip, _stored_plan(checkpoint, config.kip), state.step, used)
     return _Progress(state, history, array("support/source_index"), array("support/initial_display"), pace)
 
 

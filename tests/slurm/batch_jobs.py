@@ -2,13 +2,14 @@
 
 import os
 import re
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
 
 import tomli_w
-from launch import ACTING, ENVIRONMENT, MARK, TIMEOUT_SECONDS, Result, wait_until, write_config
+from launch import ACTING, ENVIRONMENT, MARK, TIMEOUT_SECONDS, Result, kill, wait_until, write_config
 
 from hpcdistill.attempt import read_attempts
 from hpcdistill.errors import CheckpointError
@@ -79,15 +80,27 @@ class SubmittedJob:
     def signal(self, name):
         self.cluster.run("scancel", f"--signal={name}", self.id)
 
+    def kill_rank(self, rank):
+        """Kill a rank, and the others when Slurm has told them to end: as it does, but KillWait seconds later."""
+        pids, said = self._rank_processes(), ": Terminating StepId="
+        before = self.log.count(said)
+        os.kill(pids.pop(rank), signal.SIGKILL)
+        self._wait(lambda: self.log.count(said) > before, "the end of the step")
+        for pid in pids.values():
+            kill(pid)
+
     def rank_process(self, rank):
         """Process id of a rank."""
-        wanted = {f"SLURM_JOB_ID={self.id}", f"SLURM_PROCID={rank}"}
+        return self._rank_processes()[rank]
+
+    def _rank_processes(self):
+        found = {}
         for node in self.cluster.nodes:
             for pid in self.cluster.processes(node):
-                environ = _read(f"/proc/{pid}/environ").split("\0")
-                if wanted <= set(environ) and any(name.startswith("PMIX_RANK=") for name in environ):
-                    return pid
-        raise AssertionError(f"job {self.id} has no rank {rank}")
+                environ = dict(line.partition("=")[::2] for line in _read(f"/proc/{pid}/environ").split("\0"))
+                if environ.get("SLURM_JOB_ID") == self.id and "PMIX_RANK" in environ:
+                    found[int(environ["SLURM_PROCID"])] = pid
+        return found
 
 
 def _read(path):

@@ -1,8 +1,6 @@
 """A job that cannot succeed ends soon, is not tried again, and says why where its user looks."""
 
-import os
 import re
-import signal
 import sys
 
 import pytest
@@ -89,7 +87,7 @@ def test_no_more_restarts_than_allowed(workplace):
     for attempt, step in ((1, 5), (2, 20)):
         job.wait_for_attempt(attempt)
         job.wait_for_step(step)
-        os.kill(job.rank_process(0), signal.SIGKILL)
+        job.kill_rank(0)
     assert job.wait_for_state("FAILED", "COMPLETED") == "FAILED"
     assert job.attempts == ["killed", "killed"]
     assert "as in 1 restarts before: giving up" in job.log

@@ -5,6 +5,7 @@ What the settings are for stands beside them. By hand: `python tests/slurm/virtu
 """
 
 import os
+import random
 import shutil
 import signal
 import socket
@@ -148,11 +149,12 @@ class Cluster:
 
     def _start_accounting(self, sql_port, dbd_port):
         data, sql_socket = self.folder / "sql", self.folder / "sql.sock"
-        self.run("mariadb-install-db", "--no-defaults", f"--datadir={data}", "--user=root", "--skip-test-db",
-                 "--auth-root-authentication-method=normal")  # fmt: skip
+        temporary = f"--tmpdir={self.folder / 'log'}"  # of its own: when it starts, it removes what others left there
+        self.run("mariadb-install-db", "--no-defaults", f"--datadir={data}", temporary, "--user=root",
+                 "--skip-test-db", "--auth-root-authentication-method=normal")  # fmt: skip
         with (self.folder / "log/mariadbd.log").open("w") as log:
             self._sql = subprocess.Popen(
-                ["mariadbd", "--no-defaults", f"--datadir={data}", f"--socket={sql_socket}", "--user=root",
+                ["mariadbd", "--no-defaults", f"--datadir={data}", temporary, f"--socket={sql_socket}", "--user=root",
                  f"--port={sql_port}", "--bind-address=127.0.0.1"],
                 stdout=log, stderr=log, env=self.environment, start_new_session=True,
             )  # fmt: skip
@@ -255,11 +257,10 @@ def _host():
 
 
 def _free_ports(count):
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
-    return ports
+    """Ports below those that the system hands out: one of these could be taken before a daemon binds it."""
+    lowest = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    free = [port for port in random.sample(range(lowest // 2, lowest), 10 * count) if not _answers(port)]
+    return free[:count]
 
 
 def _answers(port):

@@ -4,7 +4,7 @@ import shutil
 
 import pytest
 from launch import run, write_config
-from once import once
+from once import check_unchanged, once
 from survivors import nothing_survives
 
 __all__ = ["nothing_survives"]
@@ -18,7 +18,8 @@ def finished_run(tmp_path_factory):
         result = run("run", write_config(folder / "c.toml"), "--output", folder / "out")
         assert result.code == 0, result.stderr
 
-    return once(tmp_path_factory, "finished", make)
+    yield (folder := once(tmp_path_factory, "finished", make))
+    check_unchanged(folder)
 
 
 @pytest.fixture

@@ -89,13 +89,13 @@ def test_export_to_a_name_of_any_ending(finished_run, tmp_path, form):
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
-def test_evaluate_agrees_with_the_run(finished_run, ranks):
-    path = finished_run / "out/latest.h5"
+def test_evaluate_agrees_with_the_run(run_copy, ranks):
+    path = run_copy / "out/latest.h5"
     assert percentage(succeed("evaluate", path, ranks=ranks)) == f"{history(path, 'test_accuracy')[-1]:.2%}"
 
 
-def test_evaluate_with_another_kernel(finished_run):
-    texts = [succeed("evaluate", finished_run / "out/latest.h5", "--kernel", "FC2", ranks=ranks) for ranks in (0, 2)]
+def test_evaluate_with_another_kernel(run_copy):
+    texts = [succeed("evaluate", run_copy / "out/latest.h5", "--kernel", "FC2", ranks=ranks) for ranks in (0, 2)]
     assert "FC2 NTK" in texts[0]
     assert percentage(texts[0]) == percentage(texts[1])
 

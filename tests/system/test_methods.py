@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from kill_loop import Job, differences
 from launch import ACTING, run, write_config
-from once import once
+from once import check_unchanged, once
 
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.evaluations import read_evaluations
@@ -33,14 +33,16 @@ def finished(folder, name, ranks=0, **sections):
 def kept_run(tmp_path_factory):
     """A finished run with these settings, not to be changed."""
     folder = once(tmp_path_factory, "papers", lambda folder: finished(folder, "out"))
-    return Job(folder / "out.toml", folder / "out", 0)
+    yield Job(folder / "out.toml", folder / "out", 0)
+    check_unchanged(folder)
 
 
 @pytest.fixture(scope="module")
 def clean_run(tmp_path_factory):
     """The same without noise in its images."""
     folder = once(tmp_path_factory, "clean", lambda folder: finished(folder, "out", support={"images_per_class": 1}))
-    return Job(folder / "out.toml", folder / "out", 0)
+    yield Job(folder / "out.toml", folder / "out", 0)
+    check_unchanged(folder)
 
 
 def copy_of(job, folder):
@@ -98,23 +100,28 @@ def test_cross_entropy_on_a_schedule_is_resumed_bit_for_bit(tmp_path):
 
 
 def test_a_time_instead_of_a_number_of_steps(tmp_path):
-    """8 seconds, on steps that take 50 ms at least; what is started again goes on by the plan that was made."""
+    """8 seconds, then 16, on steps that take 50 ms at least, then 4, which are over."""
     config = write_config(tmp_path / "c.toml", kip={"hours": 8 / 3600, "schedule": "cosine", "evaluate_every": 1000})
     output, program = tmp_path / "out", (sys.executable, str(ACTING), "slow=0.05", "-m", "hpcdistill")
-    result = run("run", config, "--output", output, ranks=2, program=program)
-    assert result.code == 0, result.stderr
-    steps = int(re.search(r"^(\d+) steps in the 8 s given", result.stdout, re.MULTILINE)[1])
-    done = read_checkpoint(output / "latest.h5")
-    assert done.attributes["step"] == steps > 3
-    assert done.arrays["kip/plan"].tolist() == [steps, 8 / 3600]
-    assert np.isfinite(done.arrays["history/test_accuracy"][-1])
-    longer = run(
-        "run", config, "--output", output, "--resume", f"--set=kip.hours={16 / 3600}", ranks=2, program=program
-    )
-    assert longer.code == 0, longer.stderr
-    assert re.search(rf"in all, no longer of {steps}: rates \d+% → \d+% of the full ones", longer.stdout), longer.stdout
-    decided = next(step for step in range(3, steps) if (output / f"checkpoints/step-{step:06d}.h5").exists())
-    assert read_checkpoint(output / f"checkpoints/step-{decided:06d}.h5").arrays["kip/plan"][0] == steps
+
+    def run_for(seconds):
+        arguments = ("--resume", f"--set=kip.hours={seconds / 3600}")
+        result = run("run", config, "--output", output, *arguments, ranks=2, program=program)
+        assert result.code == 0, result.stderr
+        done = read_checkpoint(output / "latest.h5")
+        assert done.arrays["kip/plan"][0] == done.attributes["step"]
+        assert np.isfinite(done.arrays["history/test_accuracy"][-1])
+        return result.stdout, done.attributes["step"]
+
+    text, steps = run_for(8)
+    assert re.search(r"^\d+ steps in the 8 s given|^the 8 s given are over", text, re.MULTILINE), text
+    assert steps >= 3
+    text, more = run_for(16)
+    assert re.search(rf"in all, no longer of {steps}: rates \d+% → \d+% of the full ones", text), text
+    assert more > steps
+    text, same = run_for(4)
+    assert re.search(r"^the 4 s given are over: \d+ s are gone", text, re.MULTILINE), text
+    assert same == more
 
 
 def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):

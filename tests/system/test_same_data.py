@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from launch import run, write_config
-from once import once
+from once import check_unchanged, once
 from refused import check_refused
 
 from hpcdistill.data.readers import load_dataset
@@ -33,7 +33,8 @@ def own_run(tmp_path_factory):
         result = run("run", folder / "c.toml", "--output", folder / "out")
         assert result.code == 0, result.stderr
 
-    return once(tmp_path_factory, "own", make)
+    yield (folder := once(tmp_path_factory, "own", make))
+    check_unchanged(folder)
 
 
 @pytest.fixture

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 from launch import run
-from once import once
+from once import check_unchanged, once
 from refused import check_refused
 from test_numerical_failure import check_numerical
 
@@ -26,7 +26,8 @@ def measured_run(finished_run, tmp_path_factory):
             assert result.code == 0, result.stderr
             (folder / f"{ranks}.txt").write_text(result.stdout)
 
-    return once(tmp_path_factory, "measured", make)
+    yield (folder := once(tmp_path_factory, "measured", make))
+    check_unchanged(folder)
 
 
 @pytest.fixture(scope="module")

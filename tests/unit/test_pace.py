@@ -50,5 +50,37 @@ def test_a_time_that_is_over():
     given = pace("hours=1", "batch=100")
     for _ in range(10):
         given.note_step(2.0, 100)
-    assert given.decide(10, 3590.0) == "the 1:00 h given are over, 59:50 min are gone: one more step"
-    assert given.plan == (11, 1.0)
+    assert given.decide(10, 3590.0) == "the 1:00 h given are over: 59:50 min are gone"
+    assert given.plan == (10, 1.0)
+    assert given.is_done(10)
+
+
+def test_the_plan_is_corrected_by_what_steps_take_later():
+    """Half a second more a step, for checkpoints, and evaluations that were known."""
+    given = pace("hours=1", "batch=100", "evaluate_every=100")
+    given.note_evaluation(10.0)
+    for _ in range(10):
+        given.note_step(1.0, 100)
+    given.decide(10, 30.0)
+    before, used, texts = given.plan[0], 30.0, []
+    for step in range(11, 10000):
+        used += 1.5
+        if step % 100 == 1:
+            used += 10.0
+            given.note_evaluation(10.0)
+        if text := given.decide(step, used):
+            texts.append(text)
+        if given.is_done(step):
+            break
+    assert 0.94 * 3600 < used < 3600
+    assert texts[0].startswith(f"{int(given.plan[0])} steps instead of {before} in the 1:00 h given (")
+    assert "1.5 s a step" in texts[0]
+    assert len(texts) == 1  # what follows is as was seen then
+
+
+def test_a_resumed_run_does_not_count_what_was_before():
+    config = parse_config("", ["kip.hours=1", "kip.batch=100"]).kip
+    resumed = Pace(config, (1000, 1.0), 500, 1500.0)
+    assert resumed.decide(501, 1503.0) == ""
+    text = resumed.decide(720, 2160.0)
+    assert text.startswith("1164 steps instead of 1000 in the 1:00 h given (22:12 min are left, 3 s a step)")
