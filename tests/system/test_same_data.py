@@ -51,10 +51,11 @@ def succeed(*arguments, ranks=0):
     return result.stdout
 
 
-def test_data_named_by_a_relative_name_are_found_from_anywhere(own_run):
-    assert read_checkpoint(own_run / "out/latest.h5").attributes["dataset"] == "own.npz"
-    assert f'name = "{own_run}/own.npz"' in succeed("inspect", own_run / "out/latest.h5")
-    assert "10 support images, FC1 NTK: test accuracy" in succeed("evaluate", own_run / "out/latest.h5")
+def test_data_named_by_a_relative_name_are_found_from_anywhere(own_run, own_copy):
+    path = own_copy / "out/latest.h5"
+    assert read_checkpoint(path).attributes["dataset"] == "own.npz"
+    assert f'name = "{own_run}/own.npz"' in succeed("inspect", path)
+    assert "10 support images, FC1 NTK: test accuracy" in succeed("evaluate", path)
 
 
 def test_data_that_moved_are_the_same_data(own_copy):
