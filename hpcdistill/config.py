@@ -24,19 +24,32 @@ METHODS = ("kip", "label_solve", "krr")
 PRECISIONS = ("mixed", "float64", "float32")
 SOLVERS = ("auto", "replicated", "scalapack")
 LABEL_SOLVERS = ("qr", "normal")
+AXES = ("auto", "nhwc", "nchw")
+FITS = ("crop", "pad", "stretch")
 LOSSES = ("squared_error", "cross_entropy")
 SCHEDULES = ("constant", "cosine")
+BALANCES = ("classes", "proportional")
 
 
 @dataclass(frozen=True)
 class DataConfig:
     """Section `[data]`."""
 
-    name: str = key("digits", "data set: digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, or a .npz/.h5 file")
+    name: str = key(
+        "digits",
+        "data set: digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, a .npz/.h5 file, or a folder of folders",
+    )
     root: str = key("", "folder with the files; default $HPCDISTILL_DATA, else ~/.cache/hpcdistill/data")
     train_size: int = key(0, "use only so many training images, class-balanced; 0: all", minimum=0)
     test_size: int = key(0, "use only so many test images, class-balanced; 0: all", minimum=0)
-    validation: int = key(0, "training images held out, class-balanced, to choose the best step", minimum=0)
+    validation: int = key(0, "training images held out to choose the best step; 0: the data's own, if any", minimum=0)
+    test_share: float = key(0.2, "share of the images to test on where data of one's own have no test split; 0: none",
+                            minimum=0, below=1)  # fmt: skip
+    images: str = key("", "own data: name of the array of training images; empty: told by the names")
+    labels: str = key("", "own data: name of the array of training labels; empty: told by the names")
+    size: int = key(0, "folder of pictures: height and width that all are brought to; 0: as they are", minimum=0)
+    fit: str = key("crop", "how: crop the middle, pad with black, or stretch", FITS)
+    axes: str = key("auto", "own data: order of the axes of images; auto: told by their lengths", AXES)
 
 
 @dataclass(frozen=True)
@@ -94,7 +107,8 @@ class KipConfig:
 
     steps: int = key(300, "gradient steps", minimum=0)
     hours: float = key(0.0, "as many steps as fit so many hours, from start to end, instead; 0: kip.steps", minimum=0)
-    batch: int = key(5000, "target images per step, class-balanced, fresh every step; 0: all, every step", minimum=0)
+    batch: int = key(5000, "target images per step, fresh every step; 0: all, every step", minimum=0)
+    balance: str = key("classes", "a batch has as many images of each class, or in proportion to its size", BALANCES)
     last_batch: int = key(0, "the batch grows to so many by the last step, geometrically; 0: it does not", minimum=0)
     loss: str = key("squared_error", "the papers' mean square, or cross-entropy of softmax(temperature · f)", LOSSES)
     temperature: float = key(10.0, "cross-entropy: what predictions are multiplied by, to begin with", above=0)
@@ -282,5 +296,3 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"support.init and support.corruption are for method 'kip', not {config.method!r}.")
     if config.kip.last_batch and not config.kip.batch:
         raise ConfigError("kip.last_batch needs a kip.batch to grow from, and 0 stands for all images: set kip.batch.")
-    if config.kip.patience and not config.data.validation:
-        raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")

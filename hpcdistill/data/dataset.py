@@ -25,6 +25,10 @@ class Split:
     def __len__(self) -> int:
         return len(self.labels)
 
+    def joined(self, other: Split) -> Split:
+        """Return this split with another one's images after its own."""
+        return Split(np.concatenate([self.images, other.images]), np.concatenate([self.labels, other.labels]))
+
     def sha256(self) -> str:
         """Return a digest of images and labels."""
         return sha256_of(self.images, self.labels)
@@ -37,10 +41,13 @@ class Dataset:
     Attributes:
         name: as the user named it.
         train: the training split.
-        test: the test split, or None where the user's file has none.
+        test: the test split, or None where the user's data have none.
         class_names: one per class.
         display_range: raw values shown as black and as white; (0, 255) for uint8 images.
-        sha256: `Split.sha256` by name of the split, "train" and, where there is one, "test"; empty until it is needed.
+        validation: how many of the training images, the last ones, are a validation split and not for training.
+        understood: what was read as what, a line for each split.
+        notes: what was taken for granted where the data were read, a line each.
+        sha256: `Split.sha256` by name of the split, for those there are; empty until it is needed.
     """
 
     name: str
@@ -48,6 +55,9 @@ class Dataset:
     test: Split | None
     class_names: tuple[str, ...]
     display_range: tuple[float, float] = (0.0, 255.0)
+    validation: int = 0
+    understood: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
     sha256: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -66,8 +76,20 @@ class Dataset:
         splits = {"train": self.train} | ({} if self.test is None else {"test": self.test})
         return replace(self, sha256={name: split.sha256() for name, split in splits.items()})
 
+    @property
+    def n_train(self) -> int:
+        """Number of images for training."""
+        return len(self.train) - self.validation
+
     def split(self, name: str) -> Split:
         """Return the split "train" or "test", which must be there."""
         split = self.train if name == "train" else self.test
         assert split is not None  # asked for only where there is one
         return split
+
+    def with_test_split(self, indices: np.ndarray, note: str) -> Dataset:
+        """Return the same data set with some of its images for training as the test split."""
+        rest = np.setdiff1d(np.arange(len(self.train)), indices)
+        images, labels = self.train.images, self.train.labels
+        train, test = (Split(images[chosen], labels[chosen]) for chosen in (rest, indices))
+        return replace(self, train=train, test=test, notes=(*self.notes, note))

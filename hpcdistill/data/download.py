@@ -16,7 +16,9 @@ from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.readers.files import one_line, open_error
 from hpcdistill.data.readers.locate import Located, by_hand, data_root, find_archive, locate
-from hpcdistill.data.registry import KnownDataset, Layout, is_own_file, known_dataset
+from hpcdistill.data.readers.reading import DEFAULT, Reading
+from hpcdistill.data.registry import KnownDataset, Layout, is_own_file, is_own_folder, known_dataset
+from hpcdistill.data.summary import describe
 from hpcdistill.errors import DataError, StorageError
 from hpcdistill.whole_file import whole_file
 
@@ -25,28 +27,38 @@ Report = Callable[[str], None]
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def prepare(name: str, root: str | os.PathLike | None, report: Report) -> None:
+def prepare(name: str, root: str | os.PathLike | None, report: Report, reading: Reading = DEFAULT) -> Dataset:
     """Make a data set ready: check the files on disk, fetch and unpack what is missing, then read it all once.
 
     Args:
-        name: a name from the registry, or the path of a user's own file, which is only checked.
+        name: a name from the registry, or the path of a user's own file or folder, which is only checked.
         root: as for `load_dataset`; missing files go to root/NAME.
         report: called with one line of text per finding.
+        reading: how to read a user's own data.
+
+    Returns:
+        The data set.
 
     Raises:
         DataError: no network (the message says which files to put where, and their URLs), or unusable files.
         StorageError: root/NAME cannot be written. Not collective: call it in one process.
     """
-    if is_own_file(name):
-        _summarise(load_dataset(name, root), report)
-        return
+    if is_own_file(name) or is_own_folder(name):
+        return _described(load_dataset(name, root, reading), report)
     known = known_dataset(name)
     if known.layouts:
         _complete(known, data_root(root), report)
     else:
         report(f"{name}: ships with a dependency, there is nothing to fetch")
-    _summarise(load_dataset(name, root), report)
+    dataset = _described(load_dataset(name, root), report)
     report(f"licence: {known.licence}; cite: {known.citation}")
+    return dataset
+
+
+def _described(dataset: Dataset, report: Report) -> Dataset:
+    for line in describe(dataset):
+        report(line)
+    return dataset
 
 
 def md5_of(path: Path) -> str:
@@ -170,12 +182,3 @@ def _extract(tar: tarfile.TarFile, member: str, target: Path) -> None:
         raise tarfile.TarError(f"{member} is not a file")
     with source, whole_file(target, durable=False) as file:
         shutil.copyfileobj(source, file)
-
-
-def _summarise(dataset: Dataset, report: Report) -> None:
-    height, width, channels = dataset.image_shape
-    n_test = len(dataset.test) if dataset.test else 0
-    report(
-        f"{dataset.name}: {len(dataset.train)} training and {n_test} test images of {height}×{width}×{channels}, "
-        f"{dataset.train.images.dtype}, {dataset.n_classes} classes"
-    )

@@ -6,6 +6,7 @@ The MD5 sums are those the authors, or the loaders of the large frameworks, have
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -243,6 +244,11 @@ def is_own_file(name: str) -> bool:
     return name.lower().endswith(OWN_FILE_SUFFIXES)
 
 
+def is_own_folder(name: str) -> bool:
+    """Tell whether `name` is the path of a user's own folder: it has a slash, and no suffix of a file."""
+    return os.sep in name and not is_own_file(name)
+
+
 def known_dataset(name: str) -> KnownDataset:
     """Look a data set up by name.
 
@@ -255,5 +261,6 @@ def known_dataset(name: str) -> KnownDataset:
     hint = f" Did you mean {close[0]!r}?" if close else ""
     raise DataError(
         f"Unknown data set {name!r}.{hint} Known: {', '.join(KNOWN)}; "
-        f"or the path of your own file ending in {', '.join(OWN_FILE_SUFFIXES)}."
+        f"or the path of your own file ending in {', '.join(OWN_FILE_SUFFIXES)}; or of a folder with a folder of "
+        f"pictures per class, written with a slash: './{name}'."
     )

@@ -13,7 +13,7 @@ import numpy as np
 from hpcdistill.errors import ConfigError
 
 # One stream of random numbers for each purpose.
-_VALIDATION, _SUPPORT, _BATCH, _SUBSET, _AUGMENTATION, _NOISE, _KERNEL = range(7)
+_VALIDATION, _SUPPORT, _BATCH, _SUBSET, _AUGMENTATION, _NOISE, _KERNEL, _TEST = range(8)
 
 
 @dataclass(frozen=True)
@@ -63,18 +63,35 @@ def draw_subset(pool: Pool, count: int, seed: int, key: str) -> Pool:
 
 
 def hold_out(pool: Pool, count: int, seed: int) -> tuple[Pool, np.ndarray]:
-    """Split `count` class-balanced images off the pool; return the rest and the held-out indices, ascending.
+    """Split `count` images off the pool for validation; return the rest and the held-out indices, ascending.
+
+    They are class-balanced where no class gives more than half of its images, else of each class the same share.
 
     Raises:
-        ConfigError: a class has too few images.
+        ConfigError: a class would have no images left.
     """
     if count == 0:
         return pool, np.empty(0, np.int64)
-    held = _draw(pool, count, np.random.default_rng([seed, _VALIDATION]), "data.validation")
+    rng = np.random.default_rng([seed, _VALIDATION])
+    balanced = -(-count // len(pool.by_class)) <= pool.smallest_class // 2
+    held = _draw(pool, count, rng, "data.validation") if balanced else _draw_shares(pool, count, rng)
     rest = Pool(tuple(np.setdiff1d(members, held) for members in pool.by_class))
     if rest.smallest_class == 0:
         raise ConfigError(f"data.validation={count} leaves a class without training images. Make it smaller.")
     return rest, np.sort(held)
+
+
+def split_off_test(labels: np.ndarray, n_classes: int, share: float, seed: int) -> np.ndarray:
+    """Return the indices, ascending, of a share of the images with these labels `(n,)`, the same share of each class.
+
+    Raises:
+        ConfigError: a class would have no images left, or there is nothing to test on.
+    """
+    pool = make_pool(labels, n_classes)
+    held = _draw_shares(pool, round(share * len(pool)), np.random.default_rng([seed, _TEST]))
+    if not len(held) or (np.bincount(labels[held], minlength=n_classes) == [len(m) for m in pool.by_class]).any():
+        raise ConfigError(f"data.test_share={share} leaves a class without training images, or nothing to test on.")
+    return np.sort(held)
 
 
 def draw_support(pool: Pool, per_class: int, seed: int, draw: int = 0) -> np.ndarray:
@@ -88,19 +105,24 @@ def draw_support(pool: Pool, per_class: int, seed: int, draw: int = 0) -> np.nda
     return _draw(pool, per_class * n_classes, rng, f"support.images_per_class={per_class}")
 
 
-def draw_batch(pool: Pool, count: int, seed: int, step: int) -> np.ndarray:
-    """Return indices of `count` random, class-balanced images in random order: the target batch of a step.
+def draw_batch(pool: Pool, count: int, seed: int, step: int, balance: str = "classes") -> np.ndarray:
+    """Return indices of `count` random images in random order: the target batch of a step.
 
-    A `count` of 0 means all images, in ascending order. Where `count` is no multiple of the number of classes, random
-    classes get one more.
+    A `count` of 0 means all images, in ascending order.
 
-    Raises:
-        ConfigError: a class has too few images.
+    Args:
+        balance: "classes": as many of each class; where `count` is no multiple of their number, random classes get one
+            more, and a class with fewer images than its share is drawn with replacement. "proportional": of each class
+            in proportion to its size.
     """
     if count == 0:
         return pool.indices
     rng = np.random.default_rng([seed, _BATCH, step])
-    return rng.permutation(_draw(pool, count, rng, f"kip.batch={count}"))
+    if balance == "proportional":
+        return rng.permutation(_draw_shares(pool, count, rng))
+    drawn = [rng.choice(members, size=share, replace=share > len(members))
+             for members, share in zip(pool.by_class, _balanced(pool, count, rng), strict=True)]  # fmt: skip
+    return rng.permutation(np.concatenate(drawn))
 
 
 def augmentation_generator(seed: int, step: int) -> np.random.Generator:
@@ -120,13 +142,31 @@ def draw_kernel(count: int, seed: int, step: int) -> int:
 
 def _draw(pool: Pool, count: int, rng: np.random.Generator, key: str) -> np.ndarray:
     n_classes = len(pool.by_class)
-    shares = np.full(n_classes, count // n_classes)
-    shares[rng.permutation(n_classes)[: count % n_classes]] += 1
+    shares = _balanced(pool, count, rng)
     for k, (members, share) in enumerate(zip(pool.by_class, shares, strict=True)):
         if share > len(members):
             raise ConfigError(
                 f"{key} asks for {share} images of class {k}, which has {len(members)}. "
                 f"Class-balanced draws can have at most {n_classes * pool.smallest_class} images."
             )
+    drawn = [rng.choice(m, size=s, replace=False) for m, s in zip(pool.by_class, shares, strict=True)]
+    return np.concatenate(drawn)
+
+
+def _balanced(pool: Pool, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Return how many images of each class a class-balanced draw has."""
+    n_classes = len(pool.by_class)
+    shares = np.full(n_classes, count // n_classes)
+    shares[rng.permutation(n_classes)[: count % n_classes]] += 1
+    return shares
+
+
+def _draw_shares(pool: Pool, count: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw `count` images, or all there are, of each class in proportion to its size."""
+    sizes = np.array([len(members) for members in pool.by_class])
+    exact = sizes * min(1.0, count / sizes.sum())
+    shares = np.floor(exact).astype(np.int64)
+    most_left = np.argsort(shares - exact, kind="stable")
+    shares[most_left[: min(count, sizes.sum()) - shares.sum()]] += 1
     drawn = [rng.choice(m, size=s, replace=False) for m, s in zip(pool.by_class, shares, strict=True)]
     return np.concatenate(drawn)

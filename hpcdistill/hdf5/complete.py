@@ -31,12 +31,14 @@ class Content:
         arrays: by their paths without the leading slash: numbers as stored, text as `str`.
         root: names of all members of the root group.
         groups: those of them that are groups.
+        paths: of all datasets, wherever they are.
     """
 
     attributes: dict[str, Any]
     arrays: dict[str, np.ndarray]
     root: tuple[str, ...] = ()
     groups: tuple[str, ...] = ()
+    paths: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -114,12 +116,13 @@ def attributes_of(file: h5py.File) -> dict[str, Any]:
     return {key: _plain(value) for key, value in file.attrs.items()}
 
 
-def members_of(file: h5py.File) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the names of all members of an open file's root, and of those that are groups."""
+def members_of(file: h5py.File) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
+    """Return the names of all members of an open file's root, of those that are groups, and the paths of datasets."""
     import h5py
 
     root = tuple(sorted(file))
-    return root, tuple(name for name in root if isinstance(file.get(name), h5py.Group))
+    paths = tuple(path for name in root for path, _ in _below(name, file.get(name)))
+    return root, tuple(name for name in root if isinstance(file.get(name), h5py.Group)), paths
 
 
 def text_of(dataset: h5py.Dataset) -> np.ndarray:

@@ -69,30 +69,31 @@ def contact_sheet(checkpoint: Checkpoint, titles: Mapping[str, str]) -> Image.Im
     """
     names = checkpoint.class_names()
     captions = [names[k] for k in support_classes(checkpoint)]
-    panels = [_panel(checkpoint.images(f"support/{name}"), captions, title) for name, title in titles.items()]
-    sheet = Image.new("RGB", (max(panel.width for panel in panels), sum(panel.height for panel in panels)), "white")
+    panels = [panel(checkpoint.images(f"support/{name}"), captions, title) for name, title in titles.items()]
+    sheet = Image.new("RGB", (max(one.width for one in panels), sum(one.height for one in panels)), "white")
     top = 0
-    for panel in panels:
-        sheet.paste(panel, (0, top))
-        top += panel.height
+    for one in panels:
+        sheet.paste(one, (0, top))
+        top += one.height
     return sheet
 
 
-def _panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
+def panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
+    """Return up to 100 images `(n, h, w, c)` uint8, enlarged, each with its caption, below a title."""
     count = min(len(images), _MOST)
     n_rows, columns = -(-count // _COLUMNS), min(count, _COLUMNS)
     width, height = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
     title += f" (first {count} of {len(images)})" if count < len(images) else ""
     font = ImageFont.load_default(14)
     whole = max(columns * width + _GAP, round(font.getlength(title)) + 2 * _GAP)
-    panel = Image.new("RGB", (whole, _TITLE + n_rows * height + _GAP), "white")
-    draw = ImageDraw.Draw(panel)
+    sheet = Image.new("RGB", (whole, _TITLE + n_rows * height + _GAP), "white")
+    draw = ImageDraw.Draw(sheet)
     draw.text((_GAP, 5), title, fill="black", font=font)
     for i in range(count):
         x, y = _GAP + i % _COLUMNS * width, _TITLE + i // _COLUMNS * height
-        panel.paste(_enlarge(images[i]), (x, y))
+        sheet.paste(_enlarge(images[i]), (x, y))
         draw.text((x + 1, y + _SIDE), captions[i][:11], fill="black", font=ImageFont.load_default(10))
-    return panel
+    return sheet
 
 
 def _enlarge(image: np.ndarray) -> Image.Image:

@@ -16,6 +16,7 @@ from hpcdistill.data.augment import Augmentation, Changes
 from hpcdistill.data.dataset import Dataset, Split
 from hpcdistill.data.preprocess import Preprocessing, centred_one_hot
 from hpcdistill.data.readers import load_dataset
+from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
@@ -78,7 +79,7 @@ class Experiment:
     def batch_targets(self, step: int, count: int) -> Targets:
         """Return the targets of a KIP step: `count` random training images (0: all), augmented as configured."""
         config = self.config
-        indices = draw_batch(self.pool, count, config.seed, step)
+        indices = draw_batch(self.pool, count, config.seed, step, config.kip.balance)
         changes = None
         if not self.augmentation.changes_nothing:
             changes = self.augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
@@ -135,19 +136,21 @@ def load_experiment(
     Raises:
         DataError, ConfigError, CheckpointError: on every rank, before anything is computed or written.
     """
-    dataset = load_shared(comm, config)
+    dataset = load_shared(comm, config, reporter)
     with agree(comm):
         if origin is not None:
             origin.check(dataset)
         config.architecture.check_image_size(*dataset.image_shape[:2])
         pool = subset(config, dataset, "train_size")
-        pool, validation = hold_out(pool, config.data.validation, config.seed)
+        pool, validation = _validation(config, dataset, pool)
         test = None if dataset.test is None else subset(config, dataset, "test_size").indices
         if test is None and config.method == "krr":
             raise DataError(
                 f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels."
             )
         check_sizes(config, pool)
+    for note in (*dataset.notes, *notes_on_classes(config, dataset, pool)):
+        reporter.say(note)
     with agree(comm):
         kernels, *sampled = (
             choose_kernels(config.with_architecture(name), dataset.image_shape, reporter.say)
@@ -161,12 +164,46 @@ def load_experiment(
 
 def subset(config: Config, dataset: Dataset, key: str) -> Pool:
     """Return the images of a split that `data.train_size` or `data.test_size` leaves in use. Not collective."""
-    split = dataset.split(key.removesuffix("_size"))
-    pool = make_pool(split.labels, dataset.n_classes)
+    labels = dataset.train.labels[: dataset.n_train] if key == "train_size" else dataset.split("test").labels
+    pool = make_pool(labels, dataset.n_classes)
     return draw_subset(pool, getattr(config.data, key), config.seed, f"data.{key}")
 
 
-def load_shared(comm: MPI.Intracomm, config: Config) -> Dataset:
+def _validation(config: Config, dataset: Dataset, pool: Pool) -> tuple[Pool, np.ndarray]:
+    """Return the images to train on, and the indices of those to validate on: the data's own, or some held out."""
+    count = config.data.validation
+    if dataset.validation and count:
+        raise ConfigError(
+            f"data.validation={count}, but {dataset.name} has a validation split of {dataset.validation} images. "
+            "Leave data.validation at 0 to use that."
+        )
+    if config.kip.patience and not (count or dataset.validation):
+        raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")
+    if dataset.validation:
+        return pool, np.arange(dataset.n_train, len(dataset.train))
+    return hold_out(pool, count, config.seed)
+
+
+def notes_on_classes(config: Config, dataset: Dataset, pool: Pool) -> list[str]:
+    """Return what there is to say of classes of very different sizes. Not collective."""
+    sizes = {name: len(members) for name, members in zip(dataset.class_names, pool.by_class, strict=True)}
+    few, many = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
+    share = -(-max(config.kip.batch, config.kip.last_batch) // len(sizes))
+    if config.method != "kip" or config.kip.balance != "classes" or share <= sizes[few]:
+        return []
+    return [
+        f"classes have {sizes[few]} ({few}) to {sizes[many]} ({many}) images: a batch has {share} of each, images of "
+        'small classes several times (kip.balance = "proportional" draws classes as they are)'
+    ]
+
+
+def read(config: Config, reporter: Reporter) -> Dataset:
+    """Read the data set of a configuration. Not collective."""
+    data = config.data
+    return load_dataset(data.name, data.root or None, Reading.of(config), partial(reporter.rows, "pictures read"))
+
+
+def load_shared(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Dataset:
     """Return the data set with one copy of its arrays per node. Collective.
 
     The first rank of each node reads the files.
@@ -178,7 +215,7 @@ def load_shared(comm: MPI.Intracomm, config: Config) -> Dataset:
     dataset: Dataset | None = None
     with agree(comm):
         if node.Get_rank() == 0:
-            dataset = load_dataset(config.data.name, config.data.root or None).with_sha256()
+            dataset = read(config, reporter).with_sha256()
     dataset = _share(node, dataset)
     first = bcast_object(comm, dataset.sha256)
     with agree(comm):
@@ -223,11 +260,11 @@ def choose_kernels(
 def check_sizes(config: Config, pool: Pool) -> None:
     """Raise `ConfigError` unless the support and the target batches can be drawn from the pool."""
     per_class, n_classes = config.support.images_per_class, len(pool.by_class)
-    if per_class > pool.smallest_class:
+    if per_class > pool.smallest_class and config.support.init == "natural":
         smallest = min(range(n_classes), key=lambda k: len(pool.by_class[k]))
         raise ConfigError(
             f"support.images_per_class={per_class}, but class {smallest} has {pool.smallest_class} training images. "
-            f"Use at most {pool.smallest_class}."
+            f"Use at most {pool.smallest_class}, or let KIP start from support.init=noise."
         )
     batch = config.kip.batch if config.method == "kip" else 0
     largest = max(batch, config.kip.last_batch)
@@ -240,9 +277,8 @@ def check_sizes(config: Config, pool: Pool) -> None:
             f"support of {n_s} images ({per_class} per class) is larger than the target: {key}. "
             f"Lower support.images_per_class{remedy}."
         )
-    key = "kip.batch" if largest == batch else "kip.last_batch"
-    if batch and largest > pool.smallest_class * n_classes:
+    if batch and largest > len(pool):
+        key = "kip.batch" if largest == batch else "kip.last_batch"
         raise ConfigError(
-            f"{key}={largest}, but class-balanced batches can have at most {pool.smallest_class * n_classes} images: "
-            f"the smallest class has {pool.smallest_class}. Use kip.batch=0 for all images."
+            f"{key}={largest}, but there are at most {len(pool)} training images. Use kip.batch=0 for all of them."
         )

@@ -42,14 +42,19 @@ def make_initial_support(experiment: Experiment) -> InitialSupport:
         DataError, CheckpointError: it is no data set, or no checkpoint.
     """
     config, pool = experiment.config, experiment.pool
-    source = draw_support(pool, config.support.images_per_class, config.seed)
-    x_s, y_s = experiment.natural_support(source)
-    noise = noise_of(config, x_s.shape) * np.sqrt(np.square(x_s).mean())
-    if config.support.init == "noise":
-        x_s, source = noise, np.full_like(source, -1)
-    elif config.support.init != "natural":
-        (x_s, y_s), source = _from_file(experiment, x_s.shape), np.full_like(source, -1)
-    return InitialSupport(np.where(noise_mask(config, x_s.shape), noise, x_s), y_s, source)
+    per_class, n_classes = config.support.images_per_class, len(pool.by_class)
+    shape = (per_class * n_classes, *experiment.dataset.image_shape)
+    natural = draw_support(pool, min(per_class, pool.smallest_class), config.seed)
+    x_s, y_s = experiment.natural_support(natural)
+    noise = noise_of(config, shape) * np.sqrt(np.square(x_s).mean())
+    source = np.full(shape[0], -1, np.int64)
+    if config.support.init == "natural":
+        source = natural
+    elif config.support.init == "noise":
+        x_s, y_s = noise, experiment.labels(np.repeat(np.arange(n_classes), per_class))
+    else:
+        x_s, y_s = _from_file(experiment, shape)
+    return InitialSupport(np.where(noise_mask(config, shape), noise, x_s), y_s, source)
 
 
 def noise_mask(config: Config, shape: tuple[int, ...]) -> np.ndarray:

@@ -108,9 +108,15 @@ class Recorder:
         return Checkpoint(arrays | extra, attributes)
 
 
+#: What keys stood for before there were any, where their default says something else.
+_BEFORE = ("data.test_share=0",)
+
+
 def stored_config(checkpoint: Checkpoint) -> Config:
-    """Return the configuration that a checkpoint was made with."""
-    return parse_config(checkpoint.attribute("config"), where="checkpoint")
+    """Return the configuration that a checkpoint was made with; keys that are younger have the values of then."""
+    text = checkpoint.attribute("config")
+    younger = [setting for setting in _BEFORE if f"{setting.partition('=')[0].partition('.')[2]} = " not in text]
+    return parse_config(text, younger, where="checkpoint")
 
 
 def noted_changes(checkpoint: Checkpoint | None, config: Config) -> str:

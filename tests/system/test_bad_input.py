@@ -140,7 +140,7 @@ def infinite_pixels(folder):
 def nothing_to_measure_krr_on(folder):
     images = np.random.default_rng(0).random((30, 8, 8))
     np.savez(folder / "own.npz", images=images, labels=np.arange(30) % 3)
-    return run_on(folder, folder / "own.npz", "method=krr")
+    return run_on(folder, folder / "own.npz", "method=krr", "data.test_share=0")
 
 
 @case("conv relu pool pool pool pool flatten dense", "8×8", "fewer poolings")
@@ -162,6 +162,11 @@ def support_larger_than_batch(folder):
 @case("kip.batch=5000", "at most", ranks=0)
 def batch_larger_than_data(folder):
     return run_on_digits(folder, "kip.batch=5000")
+
+
+@case("kip.patience", "needs a validation split", ranks=2)
+def patience_without_validation(folder):
+    return run_on_digits(folder, "kip.patience=3")
 
 
 @case("dgits", "digits")

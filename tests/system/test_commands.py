@@ -104,7 +104,7 @@ def test_prepare(tmp_path):
     text = succeed("prepare", "digits", "--root", tmp_path)
     assert "1297 training and 500 test images of 8×8×1" in text
     np.savez(tmp_path / "own.npz", images=np.random.default_rng(0).random((4, 5, 6, 3)), labels=[0, 1, 0, 1])
-    assert "4 training and 0 test images of 5×6×3" in succeed("prepare", tmp_path / "own.npz")
+    assert "3 training and 1 test images of 5×6×3" in succeed("prepare", tmp_path / "own.npz")
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
@@ -124,7 +124,7 @@ HELP = {
     "reproduce": ["mpirun", "--cell", "jobs/paper", "--seeds"],
     "inspect": ["latest.h5"],
     "export": ["latest.h5", "images_preprocessed", "png", "html"],
-    "prepare": ["digits, mnist", "test_labels"],
+    "prepare": ["digits, mnist", "x_train"],
     "doctor": ["mpirun"],
     "bench": ["kernels", "step", "neural-tangents"],
 }

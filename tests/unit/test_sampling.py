@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hpcdistill.data.sampling import draw_batch, draw_subset, draw_support, hold_out, make_pool
+from hpcdistill.data.sampling import draw_batch, draw_subset, draw_support, hold_out, make_pool, split_off_test
 from hpcdistill.errors import ConfigError
 
 LABELS = np.repeat([0, 1, 2], [30, 20, 25])[np.random.default_rng(0).permutation(75)]
@@ -50,15 +50,43 @@ def test_held_out_images_are_balanced_and_gone_from_the_pool():
     assert hold_out(POOL, 0, seed=0)[0] is POOL
 
 
-@pytest.mark.parametrize("call", [lambda: draw_support(POOL, 21, 0), lambda: draw_batch(POOL, 63, 0, 0)])
-def test_a_class_with_too_few_images_is_named(call):
+def test_a_class_with_too_few_images_is_named():
     with pytest.raises(ConfigError, match=r"class 1, which has 20.*at most 60"):
-        call()
+        draw_support(POOL, 21, 0)
+
+
+def test_a_small_class_is_drawn_several_times_for_a_batch():
+    batch = draw_batch(POOL, 75, 0, 0)
+    assert np.bincount(LABELS[batch]).tolist() == [25, 25, 25]
+    counts = np.bincount(batch, minlength=75)
+    assert counts[LABELS != 1].max() == 1
+    assert counts[LABELS == 1].max() > 1
+
+
+def test_a_proportional_batch_has_classes_as_they_are():
+    batch = draw_batch(POOL, 15, 0, 0, "proportional")
+    assert np.bincount(LABELS[batch]).tolist() == [6, 4, 5]
+    assert len(set(batch)) == 15
+    assert sorted(draw_batch(POOL, 75, 0, 0, "proportional")) == list(range(75))
+
+
+def test_much_is_held_out_in_proportion():
+    rest, held = hold_out(POOL, 45, seed=0)
+    assert np.bincount(LABELS[held]).tolist() == [18, 12, 15]
+    assert set(held).isdisjoint(rest.indices)
+
+
+def test_a_test_split_is_drawn_in_proportion():
+    held = split_off_test(LABELS, 3, 0.2, seed=0)
+    assert np.bincount(LABELS[held]).tolist() == [6, 4, 5]
+    assert not np.array_equal(held, split_off_test(LABELS, 3, 0.2, seed=1))
+    with pytest.raises(ConfigError, match="data.test_share=0.001 leaves"):
+        split_off_test(LABELS, 3, 0.001, seed=0)
 
 
 def test_holding_out_a_whole_class_is_refused():
     with pytest.raises(ConfigError, match="leaves a class without"):
-        hold_out(POOL, 60, seed=0)
+        hold_out(POOL, 75, seed=0)
 
 
 def test_a_subset_is_balanced():

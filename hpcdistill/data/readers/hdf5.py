@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +11,26 @@ from hpcdistill.data.readers.files import check_readable, one_line
 from hpcdistill.errors import DataError
 from hpcdistill.hdf5.apart import read_apart
 
+#: No dataset has this path: what there is is listed, and nothing read.
+_NOTHING = "?"
 
-def read_hdf5(path: Path, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read those of `keys` that are datasets at the root of an HDF5 file, and list all it has there.
+
+def read_hdf5(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, np.ndarray]:
+    """Read some of the datasets of an HDF5 file.
 
     Args:
         path: the file; opened for this process alone, so that any rank may read it on its own.
-        keys: names of datasets.
+        choose: is given the paths of all datasets (`images`, `train/images`), and returns those of the ones to read.
 
     Returns:
-        The arrays present, as stored (text becomes `str` arrays), and the names of all members of the root.
+        The arrays by path, as stored (text becomes `str` arrays).
 
     Raises:
-        DataError: unreadable, no HDF5 file, damaged, a group, of variable length, or in another file. Not collective.
+        DataError: unreadable, no HDF5 file, damaged, of variable length, or in another file. Not collective.
     """
     check_readable(path)
     try:
-        content = read_apart(path, keys)
+        chosen = choose(read_apart(path, [_NOTHING]).paths)
+        return read_apart(path, chosen).arrays
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: not a readable HDF5 file ({one_line(error)}). Write it again with h5py.") from None
-    for key in keys:
-        if key in content.groups:
-            raise DataError(f"{path}: {key!r} is a group, a dataset is expected. Store the array under this name.")
-    return content.arrays, list(content.root)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,15 +13,15 @@ from hpcdistill.data.readers.files import check_readable, one_line
 from hpcdistill.errors import DataError
 
 
-def read_npz(path: Path, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Read those of `keys` that an `.npz` file has, and list all it has.
+def read_npz(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, np.ndarray]:
+    """Read some of the arrays of an `.npz` file.
 
     Args:
         path: the file, as `numpy.savez` or `numpy.savez_compressed` writes it; pickled content is refused.
-        keys: names of arrays.
+        choose: is given the names of all arrays, and returns those of the ones to read.
 
     Returns:
-        The arrays present, as stored, and the names of all arrays in the file.
+        The arrays by name, as stored.
 
     Raises:
         DataError: unreadable, not an `.npz` file, damaged, or an object array. Not collective.
@@ -31,8 +31,7 @@ def read_npz(path: Path, keys: Sequence[str]) -> tuple[dict[str, np.ndarray], li
         with path.open("rb") as file, zipfile.ZipFile(file):
             pass
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {key: _read_array(path, key, archive) for key in keys if key in archive.files}
-            return arrays, sorted(archive.files)
+            return {key: _read_array(path, key, archive) for key in choose(sorted(archive.files))}
     except (zipfile.BadZipFile, zlib.error, EOFError, OSError, ValueError, RuntimeError, MemoryError) as error:
         raise DataError(f"{path}: not a readable .npz file ({one_line(error)}). Write it with numpy.savez.") from None
 

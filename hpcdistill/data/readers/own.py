@@ -1,4 +1,4 @@
-"""Users' own data: what both file formats hold, and the checks it must pass."""
+"""Users' own data in one file: what both file formats hold, and the checks it must pass."""
 
 from __future__ import annotations
 
@@ -13,76 +13,131 @@ from hpcdistill.data.readers.check import make_split
 from hpcdistill.data.readers.files import expand_home
 from hpcdistill.data.readers.hdf5 import read_hdf5
 from hpcdistill.data.readers.npz import read_npz
-from hpcdistill.data.readers.own_arrays import check_images, check_labels
+from hpcdistill.data.readers.own_arrays import read_images, read_labels
+from hpcdistill.data.readers.reading import Reading
+from hpcdistill.data.readers.roles import SPLITS, Roles, find_roles
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import DataError
 
-KEYS = ("images", "labels", "test_images", "test_labels", "class_names")
+Choose = Callable[[Sequence[str]], Sequence[str]]
+READERS: dict[str, Callable[[Path, Choose], dict[str, np.ndarray]]] = {
+    ".npz": read_npz, ".h5": read_hdf5, ".hdf5": read_hdf5,
+}  # fmt: skip
 
-ReadArrays = Callable[[Path, Sequence[str]], tuple[dict[str, np.ndarray], list[str]]]
-READERS: dict[str, ReadArrays] = {".npz": read_npz, ".h5": read_hdf5, ".hdf5": read_hdf5}
 
-
-def read_own(name: str) -> Dataset:
+def read_own(name: str, reading: Reading) -> Dataset:
     """Read a user's own file.
 
     Args:
-        name: path of an `.npz`, `.h5` or `.hdf5` file with `images`, `(n, h, w)` or `(n, h, w, c)`, and `labels`,
-            `(n,)` integers 0…k-1; optionally `test_images`, `test_labels` and `class_names`, `(k,)` text.
+        name: path of an `.npz`, `.h5` or `.hdf5` file with training images and labels, optionally those of a
+            validation and a test split, and optionally the names of the classes; `roles` says how arrays are named,
+            `own_arrays` what they hold.
+        reading: what the user says of it.
 
     Returns:
         images `(n, h, w, c)`: uint8 where they are integers 0…255; otherwise float32, and `display_range` is the least
-        and the greatest value of the training images. Without `class_names` the classes are named by their numbers.
+        and the greatest value of the training images. Without names the classes are named by their numbers. `notes`
+        say what was taken for granted.
 
     Raises:
         DataError: the file or an array in it cannot be used; the message names the file and the key. Not collective.
     """
     path = expand_home(name)
-    arrays, existing = READERS[path.suffix.lower()](path, KEYS)
-    for key in _required(arrays):
-        if key not in arrays:
-            raise DataError(f"{path}: no key {key!r}; the file has {existing}. Store the array under {key!r}.")
-    class_names = _class_names(path, arrays)
-    train = _read_split(path, arrays, "", len(class_names))
-    _check_classes(path, train, class_names)
-    test = _read_split(path, arrays, "test_", len(class_names)) if "test_images" in arrays else None
-    if test is not None:
-        _check_same_kind(path, train, test)
-    return Dataset(path.name, train, test, class_names, _display_range(path, train.images))
+    roles: list[Roles] = []
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        roles.append(find_roles(path, names, reading.images, reading.labels))
+        return roles[0].used
+
+    arrays = READERS[path.suffix.lower()](path, choose)
+    return _Reader(path, reading, roles[0], arrays).dataset()
 
 
-def _required(arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    has_test = "test_images" in arrays or "test_labels" in arrays
-    return KEYS[:4] if has_test else KEYS[:2]
+class _Reader:
+    """What becomes of the arrays of one file."""
+
+    def __init__(self, path: Path, reading: Reading, roles: Roles, arrays: dict[str, np.ndarray]) -> None:
+        self._path, self._reading, self._roles, self._arrays = path, reading, roles, arrays
+        self._notes: list[str] = []
+
+    def dataset(self) -> Dataset:
+        """Return all of it."""
+        if self._roles.ignored:
+            self._notes.append(f"{self._path} also has {', '.join(map(repr, self._roles.ignored))}, which is not used")
+        keys = {split: self._roles.labels[split] for split in SPLITS if split in self._roles.labels}
+        labels = {split: read_labels(self._arrays[key], self._where(key)) for split, key in keys.items()}
+        class_names = self._class_names(labels["train"])
+        splits = {split: self._split(split, labels[split], class_names) for split in labels}
+        train = splits["train"]
+        _check_classes(self._path, train, class_names)
+        for split in ("validation", "test"):
+            if split in splits:
+                _check_same_kind(self._path, train, splits[split], split, self._roles.images[split])
+        display_range = _display_range(self._where(self._roles.images["train"]), train.images)
+        held_out = splits.get("validation")
+        return Dataset(
+            self._path.name,
+            train.joined(held_out) if held_out else train,
+            splits.get("test"),
+            class_names,
+            display_range,
+            validation=len(held_out) if held_out else 0,
+            understood=tuple(map(self._understood, splits)),
+            notes=tuple(self._notes),
+        )
+
+    def _understood(self, split: str) -> str:
+        words = []
+        for role, keys in (("images", self._roles.images), ("labels", self._roles.labels)):
+            array = self._arrays[keys[split]]
+            words.append(f"{role} {keys[split]!r} {array.shape} {array.dtype}")
+        return f"{'training' if split == 'train' else split}: {', '.join(words)}"
+
+    def _where(self, *keys: str) -> str:
+        return f"{self._path}: {', '.join(map(repr, keys))}"
+
+    def _class_names(self, labels: np.ndarray) -> tuple[str, ...]:
+        key = self._roles.class_names
+        if key is None:
+            return _named_by_labels(labels, self._where(self._roles.labels["train"]))
+        names = self._arrays[key]
+        if names.ndim != 1 or names.dtype.kind not in "US":
+            raise DataError(f"{self._where(key)} must be text (k,), it is {names.dtype} {names.shape}. Correct it.")
+        return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
+
+    def _split(self, split: str, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
+        images_key, labels_key = self._roles.images[split], self._roles.labels[split]
+        if labels.dtype.kind == "U":
+            labels = _numbers_of(labels, class_names, self._where(labels_key))
+        images, note = read_images(self._arrays[images_key], self._where(images_key), self._reading.axes)
+        if note:
+            self._notes.append(note)
+        return make_split(images, labels, len(class_names), self._where(images_key, labels_key))
 
 
-def _class_names(path: Path, arrays: dict[str, np.ndarray]) -> tuple[str, ...]:
-    if "class_names" not in arrays:
-        labels = check_labels(arrays["labels"], f"{path}: 'labels'")
-        return tuple(str(number) for number in _numbers(path, labels))
-    names = arrays["class_names"]
-    if names.ndim != 1 or names.dtype.kind not in "US":
-        raise DataError(f"{path}: 'class_names' must be text (k,), it is {names.dtype} {names.shape}. Correct it.")
-    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
+def _named_by_labels(labels: np.ndarray, where: str) -> tuple[str, ...]:
+    """Return the names of classes: those that the labels are, or their numbers 0…max, each of which must be present.
 
-
-def _numbers(path: Path, labels: np.ndarray) -> range:
-    """Return 0…max, having made sure that each is present, so that a stray huge label makes no huge range."""
+    A stray huge label makes no huge range.
+    """
     present = np.unique(labels)
+    if labels.dtype.kind == "U":
+        names = present.tolist()
+        return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if gaps.size:
         raise DataError(
-            f"{path}: 'labels' reach {present[-1]} but no image has label {gaps[0]}. "
-            "Renumber the classes 0…k-1 without gaps."
+            f"{where} reach {present[-1]} but no image has label {gaps[0]}. Renumber the classes 0…k-1 without gaps."
         )
-    return range(len(present))
+    return tuple(map(str, range(len(present))))
 
 
-def _read_split(path: Path, arrays: dict[str, np.ndarray], prefix: str, n_classes: int) -> Split:
-    images_key, labels_key = f"{prefix}images", f"{prefix}labels"
-    labels = check_labels(arrays[labels_key], f"{path}: {labels_key!r}")
-    images = check_images(arrays[images_key], f"{path}: {images_key!r}")
-    return make_split(images, labels, n_classes, f"{path}: {images_key!r}, {labels_key!r}")
+def _numbers_of(labels: np.ndarray, class_names: tuple[str, ...], where: str) -> np.ndarray:
+    numbers = {name: number for number, name in enumerate(class_names)}
+    unknown = sorted(set(labels.tolist()) - numbers.keys())
+    if unknown:
+        raise DataError(f"{where} has the class {unknown[0]!r}, of which there is no training image. Leave it out.")
+    return np.array([numbers[label] for label in labels.tolist()], np.int64)
 
 
 def _check_classes(path: Path, train: Split, class_names: tuple[str, ...]) -> None:
@@ -93,27 +148,27 @@ def _check_classes(path: Path, train: Split, class_names: tuple[str, ...]) -> No
             f"{path}: class {empty[0]} ({class_names[empty[0]]}) has no training image. Remove it or add images."
         )
     if len(class_names) < 2:
-        raise DataError(f"{path}: 'labels' has a single class. At least two are needed.")
+        raise DataError(f"{path}: all labels are of a single class. At least two are needed.")
 
 
-def _check_same_kind(path: Path, train: Split, test: Split) -> None:
-    """Raise `DataError` unless both splits have images of one shape, type and unit."""
-    if train.images.shape[1:] != test.images.shape[1:]:
+def _check_same_kind(path: Path, train: Split, other: Split, split: str, key: str) -> None:
+    """Raise `DataError` unless a split has images of the shape, type and unit of the training images."""
+    if train.images.shape[1:] != other.images.shape[1:]:
         raise DataError(
-            f"{path}: training images are {train.images.shape[1:]} but test images {test.images.shape[1:]} (h, w, c). "
-            "Resize them to one shape."
+            f"{path}: training images are {train.images.shape[1:]} but {split} images {other.images.shape[1:]} "
+            "(h, w, c). Resize them to one shape."
         )
-    if train.images.dtype != test.images.dtype:
+    if train.images.dtype != other.images.dtype:
         raise DataError(
-            f"{path}: training images are {train.images.dtype} but test images {test.images.dtype}. "
+            f"{path}: training images are {train.images.dtype} but {split} images {other.images.dtype}. "
             "Store both as one type."
         )
     some = np.arange(0, len(train), max(1, len(train) // UNITS_SAMPLE))
-    check_units(fit_standardisation(train.images, some, (0.0, 255.0)), test.images, f"{path}: 'test_images'")
+    check_units(fit_standardisation(train.images, some, (0.0, 255.0)), other.images, f"{path}: {key!r}")
 
 
-def _display_range(path: Path, images: np.ndarray) -> tuple[float, float]:
+def _display_range(where: str, images: np.ndarray) -> tuple[float, float]:
     low, high = float(images.min()), float(images.max())
     if low == high:
-        raise DataError(f"{path}: every pixel of 'images' is {low}. There is nothing to learn from; check the export.")
+        raise DataError(f"{where}: every pixel is {low}. There is nothing to learn from; check the export.")
     return (0.0, 255.0) if images.dtype == np.uint8 else (low, high)

@@ -1,4 +1,4 @@
-"""Checks of single arrays in users' own data. `where` names the file and the key in the messages."""
+"""Single arrays of users' own data, checked and brought to one form. `where` names file and key in the messages."""
 
 from __future__ import annotations
 
@@ -6,30 +6,41 @@ import numpy as np
 
 from hpcdistill.errors import DataError
 
+#: More channels than this are taken for another axis, unless the user says what they are.
+_MOST_CHANNELS = 16
 
-def check_images(images: np.ndarray, where: str) -> np.ndarray:
+
+def read_images(images: np.ndarray, where: str, axes: str = "auto") -> tuple[np.ndarray, str]:
     """Check images and bring them to the form every consumer takes.
 
     Args:
-        images: `(n, h, w)` or `(n, h, w, c)`, integers 0…255 or floats.
+        images: `(n, h, w)`, `(n, h, w, c)` or `(n, c, h, w)`, integers 0…255 or floats.
         where: file and key.
+        axes: the order of four axes: "nhwc", "nchw", or "auto", which tells by their lengths.
 
     Returns:
-        `(n, h, w, c)`, uint8 for integers and float32 for floats.
+        `(n, h, w, c)`, uint8 for integers and float32 for floats; and what was taken for granted, "" for nothing.
 
     Raises:
-        DataError: dimensions, type or values other than that, channels first, NaN or infinity. Not collective.
+        DataError: other dimensions, types or values, an order that cannot be told, NaN or infinity. Not collective.
     """
     if images.ndim not in (3, 4):
         raise DataError(f"{where} must be (n, h, w) or (n, h, w, c), it is {images.shape}. Reshape it.")
+    note = ""
     if images.ndim == 3:
         images = images[..., np.newaxis]
-    if _has_channels_first(images.shape):
-        raise DataError(f"{where} of shape {images.shape} has its channels first. Store them last: (n, h, w, c).")
+    elif axes == "nchw" or (axes == "auto" and _has_channels_first(images.shape)):
+        note = f"{where} of shape {images.shape} has its channels first" if axes == "auto" else ""
+        images = np.moveaxis(images, 1, 3)
+    elif axes == "auto" and images.shape[3] > _MOST_CHANNELS:
+        raise DataError(
+            f'{where} of shape {images.shape}: which axis is that of channels? Say so with data.axes = "nhwc" or '
+            '"nchw".'
+        )
     if images.dtype.kind in "iu":
-        return _to_uint8(images, where)
+        return _to_uint8(images, where), note
     if images.dtype.kind == "f":
-        return _to_float32(images, where)
+        return _to_float32(images, where), note
     raise DataError(f"{where} is of type {images.dtype}. Store uint8 (0…255) or floating-point values.")
 
 
@@ -42,16 +53,30 @@ def _has_channels_first(shape: tuple[int, ...]) -> bool:
     return width > 4 and (first < height == width or first <= 4 < height)
 
 
-def check_labels(labels: np.ndarray, where: str) -> np.ndarray:
-    """Check that labels are `(n,)` integers, none of them negative, and return them.
+def read_labels(labels: np.ndarray, where: str) -> np.ndarray:
+    """Bring labels to one per image.
+
+    Args:
+        labels: `(n,)` or `(n, 1)` whole numbers or names, or `(n, k)` one-hot rows.
+
+    Returns:
+        `(n,)`: integers, none of them negative, or text.
 
     Raises:
-        DataError: other dimensions, another type, or a negative label. Not collective.
+        DataError: other dimensions or types, rows that are not one-hot, a negative label. Not collective.
     """
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    elif labels.ndim == 2 and labels.dtype.kind in "biuf" and len(labels):
+        labels = _from_one_hot(labels, where)
     if labels.ndim != 1:
         raise DataError(f"{where} must be (n,), it is {labels.shape}. Store one class number per image.")
+    if labels.dtype.kind in "US":
+        return np.char.decode(labels, errors="replace") if labels.dtype.kind == "S" else labels
+    if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
+        labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu":
-        raise DataError(f"{where} must be integers, it is of type {labels.dtype}. Convert it to int64.")
+        raise DataError(f"{where} must be whole numbers or names, it is of type {labels.dtype}. Store class numbers.")
     negative = np.flatnonzero(labels < 0)
     if negative.size:
         raise DataError(
@@ -59,6 +84,16 @@ def check_labels(labels: np.ndarray, where: str) -> np.ndarray:
             "Number the classes 0…k-1."
         )
     return labels
+
+
+def _from_one_hot(labels: np.ndarray, where: str) -> np.ndarray:
+    wrong = np.flatnonzero((np.count_nonzero(labels, axis=1) != 1) | (labels.max(axis=1) != 1))
+    if wrong.size:
+        raise DataError(
+            f"{where} of shape {labels.shape} is not one-hot: row {wrong[0]} is not one 1 among 0s. Store one class "
+            "number per image."
+        )
+    return labels.argmax(axis=1)
 
 
 def _to_uint8(images: np.ndarray, where: str) -> np.ndarray:

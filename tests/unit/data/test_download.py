@@ -60,7 +60,7 @@ def test_fetches_what_is_missing_from_the_first_working_mirror(tmp_path, server,
     assert sum("downloaded from" in line for line in lines) == 3
     assert sum("checksum ok" in line for line in lines) == 3
     assert f"{kept}: found; no checksum is published for it" in lines
-    assert "mnist: 23 training and 11 test images of 5×7×1, uint8, 10 classes" in lines
+    assert "mnist: 23 training and 11 test images of 5×7×1, uint8 0…255, 10 classes" in lines
     assert "cite: LeCun" in lines[-1]
     assert (root / "mnist/t10k-images-idx3-ubyte.gz").stat().st_mode & 0o777 == 0o644
     assert len(load_dataset("mnist", root).train) == 23
@@ -165,7 +165,11 @@ def test_own_file_is_validated(tmp_path):
     np.savez(path, images=np.eye(6).reshape(2, 3, 6), labels=np.array([0, 1]))
     lines = []
     prepare(str(path), None, lines.append)
-    assert lines == [f"{path.name}: 2 training and 0 test images of 3×6×1, float32, 2 classes"]
+    assert lines[0] == f"{path.name}: 2 training and 0 test images of 3×6×1, float32 0…1, 2 classes"
+    assert lines[1:] == [
+        "training: images 'images' (2, 3, 6) float64, labels 'labels' (2,) int64",
+        "training images by class: 0 1, 1 1",
+    ]
     path.write_bytes(b"")
     with pytest.raises(DataError, match="not a readable"):
         prepare(str(path), None, lines.append)

@@ -88,17 +88,24 @@ BAD = {
     "complex": ({"images": IMAGES * 1j}, ["'images' is of type complex128"]),
     "ndim": ({"images": IMAGES[0, 0]}, ["'images' must be (n, h, w)", "(6, 3)"]),
     "flat": ({"images": IMAGES.reshape(7, -1)}, ["'images' must be (n, h, w)", "(7, 90)"]),
-    "channels-first": ({"images": IMAGES.transpose(0, 3, 1, 2)}, ["channels first", "(n, h, w, c)"]),
-    "constant": ({"images": np.full((7, 5, 6), 4.0)}, ["every pixel of 'images' is 4.0"]),
+    "axes": (
+        {"images": np.zeros((7, 20, 20, 20), np.uint8)},
+        ["which axis is that of channels?", 'data.axes = "nhwc"'],
+    ),
+    "constant": ({"images": np.full((7, 5, 6), 4.0)}, ["'images': every pixel is 4.0"]),
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, ["empty", "(0, 5, 6, 3)"]),
     "no-pixels": ({"images": IMAGES[:, :0]}, ["empty", "(7, 0, 6, 3)"]),
     "empty-test": ({"test_images": IMAGES[:0], "test_labels": LABELS[:0]}, ["'test_images'", "empty"]),
     "counts": ({"labels": LABELS[:6]}, ["7 images but 6 labels"]),
     "counts-test": ({**TEST, "test_labels": LABELS[:6]}, ["'test_images', 'test_labels': 7 images but 6 labels"]),
     "negative": ({"labels": LABELS - 1}, ["'labels' has 2 negative label(s), the first, -1, at index 0"]),
-    "float-labels": ({"labels": LABELS + 0.5}, ["'labels' must be integers, it is of type float64"]),
-    "text-labels": ({"labels": LABELS.astype("S1")}, ["'labels' must be integers"]),
-    "label-ndim": ({"labels": LABELS[:, None]}, ["'labels' must be (n,), it is (7, 1)"]),
+    "float-labels": ({"labels": LABELS + 0.5}, ["'labels' must be whole numbers or names, it is of type float64"]),
+    "soft-labels": ({"labels": np.full((7, 3), 1 / 3)}, ["'labels' of shape (7, 3) is not one-hot: row 0"]),
+    "label-ndim": ({"labels": LABELS[:, None, None]}, ["'labels' must be (n,), it is (7, 1, 1)"]),
+    "unknown-name": (
+        {"labels": LABELS.astype("S1"), "test_images": IMAGES, "test_labels": (LABELS + 1).astype("S1")},
+        ["'test_labels' has the class '3', of which there is no training image"],
+    ),
     "label-scalar": ({"labels": np.int64(3)}, ["'labels' must be (n,), it is ()"]),
     "gap": ({"labels": LABELS * 2}, ["'labels' reach 4 but no image has label 1"]),
     "one-based": ({"labels": LABELS + 1}, ["'labels' reach 3 but no image has label 0"]),
@@ -110,8 +117,15 @@ BAD = {
     "names-type": ({"class_names": [1.0, 2.0, 3.0]}, ["'class_names' must be text (k,)"]),
     "test-shape": ({**TEST, "test_images": IMAGES[:, :4]}, ["(5, 6, 3) but test images (4, 6, 3)"]),
     "test-type": ({**TEST, "test_images": IMAGES / 255}, ["uint8 but test images float32"]),
-    "no-test-labels": ({"test_images": IMAGES}, ["no key 'test_labels'", "['images', 'labels', 'test_images']"]),
-    "no-test-images": ({"test_labels": LABELS}, ["no key 'test_images'"]),
+    "no-test-labels": (
+        {"test_images": IMAGES},
+        [
+            "'test_images' seems to belong to the test split",
+            "no array holds its labels",
+            "'images', 'labels', 'test_images'",
+        ],
+    ),
+    "no-test-images": ({"test_labels": LABELS}, ["no array holds its images"]),
 }
 
 
@@ -124,8 +138,9 @@ def test_bad_content(tmp_path, data_error, case, suffix):
 
 
 def test_missing_key_lists_all_that_exist(path, data_error):
-    save(path, x_train=IMAGES, labels=LABELS)
-    data_error(path, None, str(path), "no key 'images'; the file has ['labels', 'x_train']")
+    save(path, a=IMAGES, labels=LABELS)
+    message = data_error(path, None, str(path), "which array holds the training images? The file has 'a', 'labels'")
+    assert 'data.images = "NAME"' in message
 
 
 def test_not_such_a_file(path, data_error):
@@ -177,7 +192,7 @@ def test_hdf5_objects(tmp_path, data_error):
     with h5py.File(path, "w") as file:
         file.create_group("images")
         file["labels"] = LABELS
-    data_error(path, None, str(path), "'images' is a group")
+    data_error(path, None, str(path), "which array holds the training images? The file has 'labels'")
     with h5py.File(path, "w") as file:
         file.create_dataset("images", (2,), dtype=h5py.vlen_dtype(np.uint8))
         file["labels"] = LABELS

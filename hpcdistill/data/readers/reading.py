@@ -1,0 +1,39 @@
+"""What a user says of data of their own that the data do not say, or not clearly."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcdistill.config import Config
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How to read a user's own data; see section `[data]` of the configuration.
+
+    Attributes:
+        images, labels: names of the arrays of the training split; "" to tell by their names.
+        axes: "nhwc", "nchw", or "auto".
+        size: of a side that pictures of a folder are brought to; 0: as they are.
+        fit: "crop", "pad" or "stretch".
+        test_share: share of the images to test on, where there is no test split; 0 for none.
+        seed: decides which.
+    """
+
+    images: str = ""
+    labels: str = ""
+    axes: str = "auto"
+    size: int = 0
+    fit: str = "crop"
+    test_share: float = 0.0
+    seed: int = 0
+
+    @classmethod
+    def of(cls, config: Config) -> Reading:
+        """Return what a configuration says."""
+        data = config.data
+        return cls(data.images, data.labels, data.axes, data.size, data.fit, data.test_share, config.seed)
+
+
+#: Where the user says nothing.
+DEFAULT = Reading()
