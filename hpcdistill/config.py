@@ -25,6 +25,7 @@ PRECISIONS = ("mixed", "float64", "float32")
 SOLVERS = ("auto", "replicated", "scalapack")
 LABEL_SOLVERS = ("qr", "normal")
 AXES = ("auto", "nhwc", "nchw")
+SPACES = ("auto", "raw", "preprocessed")
 FITS = ("crop", "pad", "stretch")
 LOSSES = ("squared_error", "cross_entropy")
 SCHEDULES = ("constant", "cosine")
@@ -76,7 +77,12 @@ class SupportConfig:
     """Section `[support]`."""
 
     images_per_class: int = key(10, "size of the distilled set; 0 means all training images (krr only)", minimum=0)
-    init: str = key("natural", "what KIP starts from: natural (training images), noise, or a checkpoint or .npz file")
+    init: str = key(
+        "natural", "what KIP starts from: natural (training images), noise, a .h5, .npz or .pt, or a ./FOLDER"
+    )
+    space: str = key("auto", "images of such a .npz or .pt: raw, as in the data set, or preprocessed", SPACES)
+    images: str = key("", "name of the array of images in such a file; empty: told by the names")
+    labels: str = key("", "name of the array of labels in such a file; empty: told by the names")
     corruption: float = key(0.0, "KIP: fraction of each image's pixels that is, and stays, noise", minimum=0, below=1)
     label_scale: float = key(1.0, "what all labels (one-hot minus 1/classes) are multiplied by", above=0)
 
@@ -207,7 +213,7 @@ RESUMABLE_KEYS = frozenset(
 ADJUSTABLE_KEYS = frozenset({"kip.learning_rate", "kip.label_learning_rate", "solve.reg", "kernel.precision"})
 #: Keys whose value is, or may be, the name of a file or folder, and whether it always is.
 _PATH_KEYS = {("data", "name"): False, ("data", "root"): True, ("support", "init"): False}
-_FILE_SUFFIXES = (".npz", ".h5", ".hdf5")
+_FILE_SUFFIXES = (".npz", ".h5", ".hdf5", ".pt", ".pth")
 
 
 def load_config(path: str | Path, settings: list[str] = []) -> Config:  # noqa: B006 - never changed

@@ -9,36 +9,45 @@ from typing import TYPE_CHECKING, BinaryIO
 if TYPE_CHECKING:
     from hpcdistill.io.checkpoint import Checkpoint
 
-HELP = "write a distilled set as .npz arrays, a .png contact sheet, or an .html report"
+HELP = "write a distilled set as arrays, PyTorch tensors, pictures, a contact sheet, or a report"
+#: What a format's file, or folder, is named by.
+ENDINGS = {"npz": ".npz", "torch": ".pt", "images": "-images", "png": ".png", "html": ".html"}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description = (
         "npz: images (as they look, uint8), images_preprocessed, labels, source_index, mean, std, ZCA matrix, history. "
+        "torch: the same as tensors in PyTorch's order of axes, images (preprocessed) and images_display, for "
+        "torch.load. images: a folder of 8-bit PNGs for each class, with all labels in labels.csv. "
         "png: natural images above, the distilled images that grew from them below. "
         "html: one file with everything in it: result beside the papers', images, labels, accuracy and loss over the "
         "steps, what `evaluate` has measured, configuration."
     )
     parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
-    parser.add_argument("--format", choices=("npz", "png", "html"), default="npz", help="default: npz")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="default: FILE with the new ending, resolved")
+    parser.add_argument("--format", choices=tuple(ENDINGS), default="npz", help="default: npz")
+    parser.add_argument("--output", type=Path, metavar="PATH", help="default: FILE with the new ending, resolved")
 
 
 def main(args: argparse.Namespace) -> int:
     """Export one checkpoint."""
     from hpcdistill.errors import StorageError
     from hpcdistill.io.checkpoint import read_checkpoint
+    from hpcdistill.io.export_images import export_images
     from hpcdistill.whole_file import whole_file
 
     checkpoint = read_checkpoint(args.file)
-    output = args.output or args.file.resolve().with_suffix(f".{args.format}")
+    source = args.file.resolve()
+    output = args.output or source.with_name(source.stem + ENDINGS[args.format])
     try:
-        with whole_file(output) as file:
-            _export(args, checkpoint, file)
+        if args.format == "images":
+            export_images(checkpoint, output)
+        else:
+            with whole_file(output) as file:
+                _export(args, checkpoint, file)
     except OSError as error:
         raise StorageError(
-            f"{output}: cannot be written ({error.strerror or error}). Give another file with --output."
+            f"{output}: cannot be written ({error.strerror or error}). Give another one with --output."
         ) from error
     print(f"wrote {output}")
     return 0
@@ -46,11 +55,14 @@ def main(args: argparse.Namespace) -> int:
 
 def _export(args: argparse.Namespace, checkpoint: Checkpoint, file: BinaryIO) -> None:
     from hpcdistill.io.export import export_npz, export_png
+    from hpcdistill.io.export_images import export_torch
     from hpcdistill.io.run_directory import RunDirectory
 
     directory = RunDirectory.of_checkpoint(args.file)
     if args.format == "npz":
         export_npz(checkpoint, file, directory.preprocess)
+    elif args.format == "torch":
+        export_torch(checkpoint, file)
     elif args.format == "png":
         export_png(checkpoint, file)
     else:

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.config import Config
-from hpcdistill.data.readers import load_dataset
+from hpcdistill.data.readers.distilled import FILE_SUFFIXES, DistilledSet, read_distilled
 from hpcdistill.data.sampling import draw_support, noise_generator
-from hpcdistill.data.units import check_units
+from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.run.experiment import Experiment
@@ -76,9 +76,14 @@ def noise_of(config: Config, shape: tuple[int, ...]) -> np.ndarray:
 
 def _from_file(experiment: Experiment, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     path = Path(experiment.config.support.init)
-    if path.suffix not in (".h5", ".hdf5", ".npz"):
-        raise ConfigError(f"support.init is {str(path)!r}. Valid: natural, noise, or the name of a .h5 or .npz file.")
-    x_s, y_s = (_from_images if path.suffix == ".npz" else _from_checkpoint)(experiment, path)
+    if path.suffix in (".h5", ".hdf5"):
+        x_s, y_s = _from_checkpoint(experiment, path)
+    elif path.is_dir() or path.suffix in FILE_SUFFIXES:
+        x_s, y_s = _from_distilled(experiment, path)
+    else:
+        raise ConfigError(
+            f"support.init is {str(path)!r}. Valid: natural, noise, or the name of a .h5, .npz or .pt file or a folder."
+        )
     if x_s.shape != shape or y_s.shape != (shape[0], experiment.dataset.n_classes):
         raise ConfigError(
             f"support.init: {path} has images {x_s.shape} and labels {y_s.shape}, but this run needs {shape} and "
@@ -91,8 +96,8 @@ def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np
     """Return the support of an earlier run, which must have preprocessed its images in the same way."""
     checkpoint = read_checkpoint(path)
     theirs, mine = stored_config(checkpoint).preprocess, experiment.config.preprocess
-    fitted, here = stored_standardisation(checkpoint).arrays(), experiment.preprocessing.arrays()
-    if theirs != mine or not all(_same_figures(fitted[name], here[name]) for name in ("mean", "std")):
+    standardisation = stored_standardisation(checkpoint)
+    if theirs != mine or not _fits(experiment, standardisation.mean, standardisation.std):
         raise ConfigError(
             f"support.init: {path} was made from {checkpoint.attribute('dataset')} with {theirs}, but this run has "
             f"{experiment.dataset.name} with {mine}, or other training images: its images would mean something else. "
@@ -101,21 +106,58 @@ def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np
     return checkpoint.images("support/images"), checkpoint.array("support/labels")
 
 
-def _same_figures(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether two fits are the same but for rounding, which depends on the number of ranks."""
-    return one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=0.0)
+def _fits(experiment: Experiment, mean: np.ndarray, std: np.ndarray) -> bool:
+    """Return whether a fit is this run's but for rounding, which depends on the number of ranks."""
+    here = experiment.preprocessing.standardisation
+    return all(one.shape == other.shape and np.allclose(one, other, rtol=1e-9, atol=0.0)
+               for one, other in ((mean, here.mean), (std, here.std)))  # fmt: skip
 
 
-def _from_images(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
-    """Return raw images with integer labels, as in a file of one's own data."""
-    split = load_dataset(str(path), None).train
-    shape, largest = split.images.shape[1:], split.labels.max()
-    wanted, n_classes = experiment.dataset.image_shape, experiment.dataset.n_classes
-    if shape != wanted or largest >= n_classes:
+def _from_distilled(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return somebody's distilled set as this run's kernels see it."""
+    settings, dataset = experiment.config.support, experiment.dataset
+    found = read_distilled(path, dataset.class_names, settings.images, settings.labels)
+    for note in found.notes:
+        experiment.reporter.say(f"support.init: {note}")
+    classes = found.labels.max() if found.labels.ndim == 1 else found.labels.shape[1] - 1
+    if found.images.shape[1:] != dataset.image_shape or classes >= dataset.n_classes:
         raise ConfigError(
-            f"support.init: {path} has images {shape} with labels up to {largest}, but the data set has {wanted} and "
-            f"{n_classes} classes. Use a file that fits."
+            f"support.init: {path} has images {found.images.shape[1:]} of {classes + 1} classes, but the data set has "
+            f"{dataset.image_shape} and {dataset.n_classes} classes. Use a file that fits."
         )
-    preprocessing = experiment.preprocessing
-    check_units(preprocessing.standardisation, split.images, f"support.init: the images in {path}")
-    return preprocessing.apply(split.images), experiment.labels(split.labels)
+    if found.fitted and not _fits(experiment, *found.fitted):
+        raise ConfigError(
+            f"support.init: the images in {path} were preprocessed with other means and standard deviations than this "
+            "run's, so they would mean something else. Use the same data and preprocess.*, or support.images=images."
+        )
+    y_s = experiment.labels(found.labels) if found.labels.ndim == 1 else found.labels
+    if _is_preprocessed(experiment, found, path):
+        return found.images.astype(np.float64), y_s
+    check_units(experiment.preprocessing.standardisation, found.images, f"support.init: the images in {path}")
+    return experiment.preprocessing.apply(found.images), y_s
+
+
+def _is_preprocessed(experiment: Experiment, found: DistilledSet, path: Path) -> bool:
+    """Tell whether images are as kernels see them. Else they are as in the data set, which integers always are.
+
+    Without a word of the user, floats are told by their range: raw ones lie within a tenth of that of the data set,
+    preprocessed ones are on both sides of 0, and as large as its images are when they are preprocessed.
+    """
+    space, images = experiment.config.support.space, found.images
+    if space != "auto":
+        return space == "preprocessed"
+    if found.preprocessed is not None or images.dtype.kind != "f":
+        return bool(found.preprocessed)
+    natural = experiment.dataset.train.images[:UNITS_SAMPLE]
+    low, high, some = float(natural.min()), float(natural.max()), experiment.preprocessing.apply(natural)
+    least, most, margin = float(images.min()), float(images.max()), (high - low) / 10
+    as_raw = low - margin <= least and most <= high + margin and most - least > (high - low) / 16
+    as_preprocessed = least < 0 and 1 / 4 < np.sqrt(np.square(images).mean() / np.square(some).mean()) < 4
+    if as_raw and as_preprocessed:
+        raise ConfigError(
+            f"support.init: are the images in {path}, {least:.3g}…{most:.3g}, as in the data set, or preprocessed? Say "
+            "so with support.space=raw or support.space=preprocessed."
+        )
+    if as_preprocessed:
+        experiment.reporter.say(f"support.init: images of {least:.3g}…{most:.3g} are taken to be preprocessed already")
+    return bool(as_preprocessed)

@@ -72,7 +72,7 @@ def test_files_that_do_not_fit(comm, shared_tmp_path):
     on_root(comm, lambda: np.savez(units, images=np.eye(8)[None].repeat(20, 0), labels=np.arange(20) % 10))
     with pytest.raises(DataError, match=r"support.init: the images in .*units.npz have pixels of 0…1, .* other units"):
         make_initial_support(experiment(comm, f"support.init={units}"))
-    with pytest.raises(ConfigError, match="Valid: natural, noise, or the name of a .h5 or .npz file"):
+    with pytest.raises(ConfigError, match="Valid: natural, noise, or the name of a .h5, .npz or .pt file"):
         make_initial_support(experiment(comm, "support.init=naturall"))
 
 

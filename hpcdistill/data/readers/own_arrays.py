@@ -24,24 +24,29 @@ def read_images(images: np.ndarray, where: str, axes: str = "auto") -> tuple[np.
     Raises:
         DataError: other dimensions, types or values, an order that cannot be told, NaN or infinity. Not collective.
     """
-    if images.ndim not in (3, 4):
-        raise DataError(f"{where} must be (n, h, w) or (n, h, w, c), it is {images.shape}. Reshape it.")
-    note = ""
-    if images.ndim == 3:
-        images = images[..., np.newaxis]
-    elif axes == "nchw" or (axes == "auto" and _has_channels_first(images.shape)):
-        note = f"{where} of shape {images.shape} has its channels first" if axes == "auto" else ""
-        images = np.moveaxis(images, 1, 3)
-    elif axes == "auto" and images.shape[3] > _MOST_CHANNELS:
-        raise DataError(
-            f'{where} of shape {images.shape}: which axis is that of channels? Say so with data.axes = "nhwc" or '
-            '"nchw".'
-        )
+    images, note = channels_last(images, where, axes)
     if images.dtype.kind in "iu":
         return _to_uint8(images, where), note
     if images.dtype.kind == "f":
         return _to_float32(images, where), note
     raise DataError(f"{where} is of type {images.dtype}. Store uint8 (0…255) or floating-point values.")
+
+
+def channels_last(images: np.ndarray, where: str, axes: str = "auto") -> tuple[np.ndarray, str]:
+    """Return images with four axes, channels last, and what was taken for granted; see `read_images`."""
+    if images.ndim not in (3, 4):
+        raise DataError(f"{where} must be (n, h, w) or (n, h, w, c), it is {images.shape}. Reshape it.")
+    if images.ndim == 3:
+        return images[..., np.newaxis], ""
+    if axes == "nchw":
+        return np.moveaxis(images, 1, 3), ""
+    if axes == "auto" and _has_channels_first(images.shape):
+        return np.moveaxis(images, 1, 3), f"{where} of shape {images.shape} has its channels first"
+    if axes == "auto" and images.shape[3] > _MOST_CHANNELS:
+        raise DataError(
+            f"{where} of shape {images.shape}: which axis is that of channels? Say so with data.axes=nhwc or nchw."
+        )
+    return images, ""
 
 
 def _has_channels_first(shape: tuple[int, ...]) -> bool:

@@ -45,13 +45,14 @@ class Roles:
         return (*self.images.values(), *self.labels.values(), *names)
 
 
-def find_roles(path: Path, names: Sequence[str], images: str = "", labels: str = "") -> Roles:
+def find_roles(path: Path, names: Sequence[str], images: str = "", labels: str = "", section: str = "data") -> Roles:
     """Tell what the arrays of a file are by the words in their names: `x_train`, `train_images`, `train/images`.
 
     Args:
         path: the file, for messages.
         names: of all its arrays.
         images, labels: those of the training split, where the user says so; else "".
+        section: of the configuration, where the user may say so.
 
     Raises:
         DataError: there are no training images, or labels; or two arrays may be meant.
@@ -59,7 +60,7 @@ def find_roles(path: Path, names: Sequence[str], images: str = "", labels: str =
     said = {"images": images, "labels": labels}
     for role, name in said.items():
         if name and name not in names:
-            raise DataError(f"{path}: data.{role}={name!r}, but the file has {_listed(names)}.")
+            raise DataError(f"{path}: {section}.{role}={name!r}, but the file has {_listed(names)}.")
     found: dict[tuple[str, str], list[str]] = {}
     for name in names:
         if name not in said.values() and (meaning := _meaning(name)):
@@ -69,10 +70,10 @@ def find_roles(path: Path, names: Sequence[str], images: str = "", labels: str =
             found["train", role] = [name]
     for (split, role), several in found.items():
         if len(several) > 1:
-            remedy = f"Say which with data.{role}" if split == "train" else "Leave one of them out"
+            remedy = f"Say which with {section}.{role}" if split == "train" else "Leave one of them out"
             raise DataError(f"{path}: the {role} of the {split} split may be {_listed(several, ' or ')}. {remedy}.")
     chosen = {role: {split: one[0] for (split, r), one in found.items() if r == role} for role in _ROLES}
-    _check_pairs(path, names, chosen["images"], chosen["labels"])
+    _check_pairs(path, names, chosen["images"], chosen["labels"], section)
     class_names = [name for name in names if _words(name) and "_".join(_words(name)) in _CLASS_NAMES]
     used = {*chosen["images"].values(), *chosen["labels"].values(), *class_names[:1]}
     ignored = tuple(name for name in names if name not in used)
@@ -93,12 +94,14 @@ def _meaning(name: str) -> tuple[str, str] | None:
     return (splits[0] if splits else "train"), roles[0]
 
 
-def _check_pairs(path: Path, names: Sequence[str], images: Mapping[str, str], labels: Mapping[str, str]) -> None:
+def _check_pairs(
+    path: Path, names: Sequence[str], images: Mapping[str, str], labels: Mapping[str, str], section: str
+) -> None:
     for role, there in (("images", images), ("labels", labels)):
         if "train" not in there:
             raise DataError(
                 f"{path}: which array holds the training {role}? The file has {_listed(names)}. "
-                f'Say so with data.{role} = "NAME", or use names such as {_EXAMPLES}.'
+                f'Say so with {section}.{role} = "NAME", or use names such as {_EXAMPLES}.'
             )
     for split in {*images, *labels}:
         if split not in images or split not in labels:

@@ -90,7 +90,7 @@ BAD = {
     "flat": ({"images": IMAGES.reshape(7, -1)}, ["'images' must be (n, h, w)", "(7, 90)"]),
     "axes": (
         {"images": np.zeros((7, 20, 20, 20), np.uint8)},
-        ["which axis is that of channels?", 'data.axes = "nhwc"'],
+        ["which axis is that of channels?", "data.axes=nhwc"],
     ),
     "constant": ({"images": np.full((7, 5, 6), 4.0)}, ["'images': every pixel is 4.0"]),
     "empty": ({"images": IMAGES[:0], "labels": LABELS[:0]}, ["empty", "(0, 5, 6, 3)"]),

@@ -1,0 +1,134 @@
+"""Distilled sets, whoever made them: a `.npz`, a `.pt`, or a folder of pictures. Not collective."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from hpcdistill.data.readers.npz import read_npz
+from hpcdistill.data.readers.own_arrays import channels_last, read_labels
+from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
+from hpcdistill.data.readers.roles import Roles, find_roles
+from hpcdistill.data.readers.torch_file import read_torch
+from hpcdistill.errors import DataError
+
+FILE_SUFFIXES = (".npz", ".pt", ".pth")
+#: The images of our own exports, in the space that kernels see, and the list of labels beside pictures.
+_PREPROCESSED, LABELS_FILE = "images_preprocessed", "labels.csv"
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """What a file of a distilled set holds.
+
+    Attributes:
+        images: `(n, h, w, c)`, of the type in the file.
+        labels: `(n,)` classes, int64, or `(n, classes)` labels as they are, float64.
+        preprocessed: True where the images are as kernels see them, None where the file does not say.
+        fitted: `mean` and `std` of the preprocessing, where the file has them.
+        notes: what was taken for granted, a line each.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+    preprocessed: bool | None = None
+    fitted: tuple[np.ndarray, np.ndarray] | None = None
+    notes: tuple[str, ...] = ()
+
+
+def read_distilled(path: Path, class_names: Sequence[str], images: str = "", labels: str = "") -> DistilledSet:
+    """Read a distilled set.
+
+    Args:
+        path: an `.npz` or `.pt` file with `images` and `labels` (or names like these), or a folder of pictures per
+            class, with our `labels.csv` or without.
+        class_names: of the data set, by which labels that are text, and folders, are told.
+        images, labels: names of the arrays, where the user says so; "" to tell by their names.
+
+    Raises:
+        DataError: it cannot be read, or not be told what is what.
+    """
+    if path.is_dir():
+        return _read_folder(path, class_names)
+    if path.suffix == ".npz":
+        return _read_npz(path, class_names, images, labels)
+    arrays = read_torch(path)
+    roles = find_roles(path, list(arrays), images, labels, "support")
+    return _distilled(path, arrays, roles, class_names)
+
+
+def _read_npz(path: Path, class_names: Sequence[str], images: str, labels: str) -> DistilledSet:
+    roles: list[Roles] = []
+    own = False
+
+    def choose(names: Sequence[str]) -> Sequence[str]:
+        nonlocal own
+        own = not images and {_PREPROCESSED, "mean", "std"} <= set(names)
+        roles.append(find_roles(path, names, _PREPROCESSED if own else images, labels, "support"))
+        return [*roles[0].used, *(("mean", "std") if own else ())]
+
+    arrays = read_npz(path, choose)
+    return _distilled(path, arrays, roles[0], class_names, own)
+
+
+def _distilled(
+    path: Path, arrays: dict[str, np.ndarray], roles: Roles, class_names: Sequence[str], own: bool = False
+) -> DistilledSet:
+    images_key, labels_key = roles.images["train"], roles.labels["train"]
+    images, note = channels_last(arrays[images_key], f"{path}: {images_key!r}")
+    labels = _labels(arrays[labels_key], class_names, f"{path}: {labels_key!r}")
+    if len(images) != len(labels):
+        raise DataError(f"{path}: {len(images)} images but {len(labels)} labels. They do not belong together.")
+    if images.dtype.kind not in "iuf" or (images.dtype.kind == "f" and not np.isfinite(images).all()):
+        raise DataError(f"{path}: {images_key!r} of type {images.dtype} are no images of finite numbers.")
+    fitted = (arrays["mean"], arrays["std"]) if own else None
+    return DistilledSet(images, labels, True if own else None, fitted, tuple(filter(None, [note])))
+
+
+def _labels(labels: np.ndarray, class_names: Sequence[str], where: str) -> np.ndarray:
+    """Return classes, or soft labels as they are."""
+    soft = labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind == "f"
+    if soft and not ((np.count_nonzero(labels, axis=1) == 1) & (labels.max(axis=1) == 1)).all():
+        if not np.isfinite(labels).all():
+            raise DataError(f"{where} has labels that are not finite. Repair them.")
+        return labels.astype(np.float64)
+    classes = read_labels(labels, where)
+    return _numbers(classes, class_names, where) if classes.dtype.kind == "U" else classes.astype(np.int64)
+
+
+def _numbers(names: np.ndarray, class_names: Sequence[str], where: str) -> np.ndarray:
+    numbers = {name: number for number, name in enumerate(class_names)}
+    unknown = sorted(set(names.tolist()) - numbers.keys())
+    if unknown:
+        raise DataError(f"{where}: {unknown[0]!r} is no class of the data set, which has {', '.join(class_names)}.")
+    return np.array([numbers[name] for name in names.tolist()], np.int64)
+
+
+def _read_folder(folder: Path, class_names: Sequence[str]) -> DistilledSet:
+    """Return pictures with the labels of `labels.csv`, or with the classes that their folders are named by."""
+    listed = folder / LABELS_FILE
+    if listed.is_file():
+        paths, labels = _listed(listed, class_names)
+    else:
+        found = [path for path in sorted(folder.glob("*/*")) if path.name.lower().endswith(SUFFIXES)]
+        paths, labels = found, _numbers(np.array([path.parent.name for path in found]), class_names, str(folder))
+    if not paths:
+        raise DataError(f"{folder}: holds no folders of pictures, and no {LABELS_FILE}.")
+    images = read_pictures(folder, {"train": paths}, 0, "crop", lambda done, total: None)["train"]
+    return DistilledSet(images, labels, False)
+
+
+def _listed(path: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            head, *rows = csv.reader(file)
+        labels = np.array([row[2:] for row in rows], np.float64)
+        if head[2:] == list(class_names) and np.isfinite(labels).all() and len(labels):
+            return [path.parent / row[0] for row in rows], labels
+    except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
+        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
+    raise DataError(f"{path}: does not list pictures with a label for each class of the data set.")

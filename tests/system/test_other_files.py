@@ -1,0 +1,91 @@
+"""What is exported is read back, and pictures in a folder become a distilled set, pictures again, and a network."""
+
+import re
+
+import numpy as np
+import pytest
+from launch import run, write_config
+from PIL import Image
+from refused import check_refused
+from sklearn.datasets import load_digits
+
+from hpcdistill.data.readers.torch_file import read_torch
+from hpcdistill.io.checkpoint import read_checkpoint
+
+
+def succeed(*arguments, ranks=0):
+    result = run(*arguments, ranks=ranks)
+    assert result.code == 0, result.stderr
+    return result.stdout
+
+
+def accuracy(text):
+    return float(re.search(r"test (?:accuracy )?([\d.]+)%", text)[1])
+
+
+def measured(config, path, output):
+    """Test accuracy in percent of what a run of no steps starts from."""
+    return accuracy(succeed("run", config, "--output", output, f"--set=support.init={path}", "--set=kip.steps=0"))
+
+
+@pytest.mark.parametrize(("form", "error"), [("npz", 0.0), ("torch", 0.0), ("images", 1.0)])
+def test_an_export_is_read_back_to_the_same_accuracy(finished_run, tmp_path, form, error):
+    """Pictures have 8 bits only."""
+    checkpoint = finished_run / "out/latest.h5"
+    output = tmp_path / {"npz": "set.npz", "torch": "set.pt", "images": "set"}[form]
+    assert f"wrote {output}" in succeed("export", checkpoint, "--format", form, "--output", output)
+    own = 100 * read_checkpoint(checkpoint).arrays["history/test_accuracy"][-1]
+    found = measured(finished_run / "c.toml", f"{output}{'/' * output.is_dir()}", tmp_path / "again")
+    assert abs(found - own) <= error + 0.005  # as printed
+
+
+def test_the_papers_released_layout(finished_run, tmp_path):
+    """`images` and `labels` in the space that kernels see: the same figure to the last digit."""
+    arrays = read_checkpoint(finished_run / "out/latest.h5").arrays
+    np.savez(tmp_path / "set.npz", images=arrays["support/images"], labels=arrays["support/labels"])
+    measured(finished_run / "c.toml", tmp_path / "set.npz", tmp_path / "again")
+    again = read_checkpoint(tmp_path / "again/latest.h5").arrays
+    assert again["history/test_accuracy"][-1] == arrays["history/test_accuracy"][-1]
+    np.testing.assert_array_equal(again["support/labels"], arrays["support/labels"])
+
+
+def test_exported_pictures_and_tensors(finished_run, tmp_path):
+    checkpoint = read_checkpoint(finished_run / "out/latest.h5").arrays
+    succeed("export", finished_run / "out/latest.h5", "--format", "images", "--output", tmp_path / "set")
+    assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [*"0123456789", "labels.csv"]
+    picture = np.asarray(Image.open(tmp_path / "set/3/00003.png"))
+    np.testing.assert_array_equal(picture, checkpoint["support/images_display"][3, :, :, 0])
+    head, *rows = (tmp_path / "set/labels.csv").read_text().splitlines()
+    assert head == "file,class," + ",".join("0123456789")
+    assert rows[3].startswith("3/00003.png,3,")
+    np.testing.assert_array_equal(np.array(rows[3].split(",")[2:], float), checkpoint["support/labels"][3])
+    arguments = ["export", finished_run / "out/latest.h5", "--format", "images", "--output", tmp_path / "set"]
+    check_refused(arguments, ["is not empty", "--output"], 0, tmp_path)
+    succeed("export", finished_run / "out/latest.h5", "--format", "torch", "--output", tmp_path / "set.pt")
+    tensors = read_torch(tmp_path / "set.pt")
+    np.testing.assert_array_equal(tensors["images"][:, 0], checkpoint["support/images"][..., 0].astype(np.float32))
+
+
+def test_from_a_folder_of_pictures_to_one_and_to_a_network(tmp_path, monkeypatch):
+    """As the README has it."""
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    digits = load_digits()
+    for number, (image, label) in enumerate(zip(digits.images[:600], digits.target[:600], strict=True)):
+        path = tmp_path / f"pictures/{'train' if number < 400 else 'test'}/digit {label}/{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((image * 15).astype(np.uint8)).resize((11, 9)).save(path)
+    told = succeed("prepare", f"{tmp_path}/pictures", "--set=data.size=8", "--picture", tmp_path / "look.png")
+    assert "pictures: 400 training and 200 test images of 8×8×1, uint8 0…255, 10 classes" in told
+    assert Image.open(tmp_path / "look.png").width > 600
+    config = write_config(tmp_path / "c.toml", data={"name": "./pictures", "size": 8}, kip={"steps": 20, "batch": 100})
+    succeed("run", config, "--output", tmp_path / "out", ranks=2)
+    checkpoint = read_checkpoint(tmp_path / "out/latest.h5")
+    assert checkpoint.class_names() == [f"digit {k}" for k in range(10)]
+    first, last = checkpoint.arrays["history/test_accuracy"][[0, -1]]
+    assert last > first + 0.05
+    succeed("export", tmp_path / "out/latest.h5", "--format", "images", "--output", tmp_path / "distilled")
+    assert len(list((tmp_path / "distilled").glob("digit_*/*.png"))) == 10
+    told = succeed("transfer", tmp_path / "out/latest.h5", "--width", "64", "--steps", "100", "--seeds", "1",
+                   "--natural-draws", "1")  # fmt: skip
+    assert "distilled" in told
+    assert abs(measured(config, f"{tmp_path}/distilled/", tmp_path / "again") - 100 * last) <= 2
