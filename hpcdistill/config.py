@@ -300,5 +300,9 @@ def _check_together(config: Config) -> None:
         raise ConfigError(f"support.images_per_class must be at least 1 for method {config.method!r}, not 0.")
     if config.method != "kip" and (config.support.init != "natural" or config.support.corruption):
         raise ConfigError(f"support.init and support.corruption are for method 'kip', not {config.method!r}.")
+    if config.kip.warmup > config.kip.steps and not config.kip.hours:
+        raise ConfigError(f"kip.warmup={config.kip.warmup} is longer than the run: kip.steps={config.kip.steps}.")
+    if 0 < config.kip.last_batch < config.kip.batch:
+        raise ConfigError(f"kip.last_batch={config.kip.last_batch} is less than kip.batch={config.kip.batch}.")
     if config.kip.last_batch and not config.kip.batch:
         raise ConfigError("kip.last_batch needs a kip.batch to grow from, and 0 stands for all images: set kip.batch.")

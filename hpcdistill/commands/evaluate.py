@@ -101,8 +101,10 @@ def _figures(experiment: Experiment, file: Path, images: int, tally: Tally) -> s
     from hpcdistill.run.measurement import kernel_name
 
     names = experiment.dataset.class_names
-    lines = [f"{file}: {images} support images, {kernel_name(experiment.config)}: test accuracy {tally.accuracy:.2%}, "
-             f"loss {tally.loss:.5f} ({tally.done} test images)"]  # fmt: skip
+    sizes = tally.confusion.sum(axis=1)
+    balanced = f", balanced {tally.balanced_accuracy:.2%}" if sizes.min() < sizes.max() else ""
+    lines = [f"{file}: {images} support images, {kernel_name(experiment.config)}: test accuracy {tally.accuracy:.2%}"
+             f"{balanced}, loss {tally.loss:.5f} ({tally.done} test images)"]  # fmt: skip
     if len(names) > _MOST_CLASSES:
         return lines[0]
     width = max(len(name) for name in names)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 HELP = "fetch a data set with checksums, or check one's own and say what is understood of it"
@@ -33,10 +34,12 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.data.readers.reading import Reading
     from hpcdistill.data.summary import sample
     from hpcdistill.io.export import panel
+    from hpcdistill.progress import Reporter
     from hpcdistill.whole_file import whole_file
 
-    config = parse_config("", args.settings)
-    dataset = prepare(args.name, args.root, print, Reading.of(config))
+    how = Reading.of(parse_config("", args.settings))
+    with Reporter(True) as reporter:
+        dataset = prepare(args.name, args.root, reporter.say, how, partial(reporter.rows, "pictures read"))
     if args.picture:
         with whole_file(Path(args.picture)) as file:
             panel(*sample(dataset), f"{dataset.name}, {dataset.n_classes} classes").save(file, format="PNG")

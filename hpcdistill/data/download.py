@@ -27,7 +27,13 @@ Report = Callable[[str], None]
 NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 
 
-def prepare(name: str, root: str | os.PathLike | None, report: Report, reading: Reading = DEFAULT) -> Dataset:
+def prepare(
+    name: str,
+    root: str | os.PathLike | None,
+    report: Report,
+    reading: Reading = DEFAULT,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> Dataset:
     """Make a data set ready: check the files on disk, fetch and unpack what is missing, then read it all once.
 
     Args:
@@ -35,6 +41,7 @@ def prepare(name: str, root: str | os.PathLike | None, report: Report, reading: 
         root: as for `load_dataset`; missing files go to root/NAME.
         report: called with one line of text per finding.
         reading: how to read a user's own data.
+        progress: is told how many pictures of how many are read.
 
     Returns:
         The data set.
@@ -44,7 +51,7 @@ def prepare(name: str, root: str | os.PathLike | None, report: Report, reading: 
         StorageError: root/NAME cannot be written. Not collective: call it in one process.
     """
     if is_own_file(name) or is_own_folder(name):
-        return _described(load_dataset(name, root, reading), report)
+        return _described(load_dataset(name, root, reading, progress), report)
     known = known_dataset(name)
     if known.layouts:
         _complete(known, data_root(root), report)

@@ -33,8 +33,8 @@ def _class_lines(dataset: Dataset) -> list[str]:
         few, many = counts.argmin(), counts.argmax()
         names = dataset.class_names
         return [f"classes have {counts[few]} ({names[few]}) to {counts[many]} ({names[many]}) training images"]
-    listed = ", ".join(f"{name} {count}" for name, count in zip(dataset.class_names, counts, strict=True))
-    return [f"training images by class: {listed}"]
+    listed = ", ".join(f"{name}: {count}" for name, count in zip(dataset.class_names, counts, strict=True))
+    return [f"training images by class  {listed}"]
 
 
 def sample(dataset: Dataset) -> tuple[np.ndarray, list[str]]:

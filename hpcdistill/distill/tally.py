@@ -37,6 +37,11 @@ class Tally:
         with np.errstate(invalid="ignore"):
             return np.diag(self.confusion) / self.confusion.sum(axis=1)
 
+    @property
+    def balanced_accuracy(self) -> float:
+        """Mean of the accuracies of the classes that have targets: each class counts the same, whatever its size."""
+        return float(np.nanmean(self.class_accuracy))
+
     def __add__(self, other: Tally) -> Tally:
         return Tally(self.done + other.done, self.squares + other.squares, self.confusion + other.confusion)
 

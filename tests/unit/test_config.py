@@ -46,6 +46,8 @@ def test_settings_win_over_the_file(tmp_path):
         ("[kernel]\nw_std = 0.0", [], "kernel.w_std must be > 0"),
         ("[kernel]\nkind = 'cntk'", [], "kernel.kind is 'cntk'. Valid: ntk, nngp"),
         ("[support]\nimages_per_class = 0", [], "support.images_per_class must be at least 1 for method 'kip'"),
+        ("[kip]\nwarmup = 301", [], "kip.warmup=301 is longer than the run: kip.steps=300"),
+        ("[kip]\nlast_batch = 4999", [], "kip.last_batch=4999 is less than kip.batch=5000"),
         ("x = = 3", [], "not valid TOML"),
         ("", ["kip.steps"], "must have the form section.key=value"),
         ("", ["seed.x=3"], "'seed' must be a section|must be a whole number"),

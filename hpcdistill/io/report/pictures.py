@@ -124,5 +124,6 @@ def classes(facts: Facts, measured: Measurements) -> str:
     if own.per_class is not None and np.isfinite(own.per_class).any():
         ends = " The 12 lowest and 12 highest." if len(own.per_class) > 30 else ""
         picture = class_accuracy(100 * own.per_class, facts.class_names)
-        parts.append(chart(picture, "Accuracy of each class", f"{of}.{ends}"))
+        mean = f" Their mean, the balanced accuracy, is {np.nanmean(own.per_class):.2%}."
+        parts.append(chart(picture, "Accuracy of each class", f"{of}.{ends}{mean}"))
     return "".join(parts)

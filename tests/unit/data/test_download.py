@@ -168,7 +168,7 @@ def test_own_file_is_validated(tmp_path):
     assert lines[0] == f"{path.name}: 2 training and 0 test images of 3×6×1, float32 0…1, 2 classes"
     assert lines[1:] == [
         "training: images 'images' (2, 3, 6) float64, labels 'labels' (2,) int64",
-        "training images by class: 0 1, 1 1",
+        "training images by class  0: 1, 1: 1",
     ]
     path.write_bytes(b"")
     with pytest.raises(DataError, match="not a readable"):
