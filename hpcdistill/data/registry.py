@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from hpcdistill.errors import DataError
 
-OWN_FILE_SUFFIXES = (".npz", ".h5", ".hdf5")
+OWN_FILE_SUFFIXES = (".npz", ".h5", ".hdf5", ".pt", ".pth")
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import io
 import os
 import resource
 import shutil
@@ -21,6 +22,7 @@ from pathlib import Path
 
 import h5py
 import numpy as np
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
@@ -33,6 +35,11 @@ COMMANDS = {
                       ("export", "{}", "--format", "html", "--output", "x.html")],
     "own.h5": [("prepare", "{}")],
     "own.npz": [("prepare", "{}")],
+    "own.pt": [("prepare", "{}")],
+    "pictures.png": [("prepare", "{}/")],
+    "pictures.jpg": [("prepare", "{}/")],
+    "pictures.tif": [("prepare", "{}/")],
+    "pictures.webp": [("prepare", "{}/")],
 }  # fmt: skip
 
 
@@ -59,6 +66,8 @@ def make_originals(folder):
     """Write one intact file of each kind; return them by name."""
     from reports import make_checkpoint
 
+    from hpcdistill.data.readers.torch_file import write_torch
+
     checkpoint = make_checkpoint()
     n = len(checkpoint.arrays["support/labels"])
     more = {"support/source_index": np.arange(n), "preprocess/mean": np.zeros(3), "preprocess/std": np.ones(3),
@@ -74,7 +83,25 @@ def make_originals(folder):
         for name, array in arrays.items():
             file.create_dataset(name, data=array, chunks=True, compression="gzip")
         file["class_names"] = ["a", "b", "c"]
-    return {name: (folder / name).read_bytes() for name in COMMANDS}
+    with (folder / "own.pt").open("wb") as file:
+        write_torch(file, arrays)
+    contents = {name: (folder / name).read_bytes() for name in COMMANDS if not name.startswith("pictures")}
+    for name in COMMANDS.keys() - contents.keys():
+        file = io.BytesIO()
+        Image.fromarray(images[0]).resize((30, 20)).save(file, {"jpg": "jpeg", "tif": "tiff"}.get(name[9:], name[9:]))
+        contents[name] = file.getvalue()
+    return contents
+
+
+def place(path, content):
+    """Write a file; or, in place of what is named for pictures, a folder of two, of which one has this content."""
+    if not path.name.endswith(("png", "jpg", "tif", "webp")):
+        path.write_bytes(content)
+        return
+    for class_name in "ab":
+        (path / class_name).mkdir(parents=True, exist_ok=True)
+    (path / f"a/0{path.suffix}").write_bytes(content)
+    Image.new("RGB", (30, 20), "red").save(path / "b/0.png")
 
 
 class Forked:
@@ -153,7 +180,9 @@ def fuzz(copies, seed, folder):
     originals, rng = make_originals(folder), np.random.default_rng(seed)
     read_checkpoint(folder / "checkpoint.h5")
     assert document
+    os.environ["HPCDISTILL_DATA"] = str(folder / "data")
     for name, commands in COMMANDS.items():
+        place(folder / name, originals[name])
         for command in commands:
             assert outcome([word.format(folder / name) for word in command], folder) is None, f"{command}: intact"
     wrong = Counter()
@@ -161,11 +190,12 @@ def fuzz(copies, seed, folder):
     for number in range(copies):
         name = names[number % len(names)]
         path = folder / f"damaged{Path(name).suffix}"
-        path.write_bytes(damaged(originals[name], rng))
+        content = damaged(originals[name], rng)
+        place(path, content)
         for command in COMMANDS[name]:
             if found := outcome([word.format(path) for word in command], folder):
                 wrong[f"{name}, {' '.join(command)}: {found}"] += 1
-                (folder / f"kept-{number}{path.suffix}").write_bytes(path.read_bytes())
+                (folder / f"kept-{number}{path.suffix}").write_bytes(content)
     return wrong
 
 

@@ -19,7 +19,7 @@ print(fuzz.outcome(["inspect", "x.h5"], fuzz.Path(sys.argv[1])))
 
 @pytest.mark.slow
 def test_damaged_files_end_in_one_line():
-    done = subprocess.run([sys.executable, FUZZ, "12", "--seed", "1"], capture_output=True, text=True, timeout=600)
+    done = subprocess.run([sys.executable, FUZZ, "24", "--seed", "1"], capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -54,14 +54,6 @@ def read_distilled(path: Path, class_names: Sequence[str], images: str = "", lab
     """
     if path.is_dir():
         return _read_folder(path, class_names)
-    if path.suffix == ".npz":
-        return _read_npz(path, class_names, images, labels)
-    arrays = read_torch(path)
-    roles = find_roles(path, list(arrays), images, labels, "support")
-    return _distilled(path, arrays, roles, class_names)
-
-
-def _read_npz(path: Path, class_names: Sequence[str], images: str, labels: str) -> DistilledSet:
     roles: list[Roles] = []
     own = False
 
@@ -71,7 +63,7 @@ def _read_npz(path: Path, class_names: Sequence[str], images: str, labels: str) 
         roles.append(find_roles(path, names, _PREPROCESSED if own else images, labels, "support"))
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
-    arrays = read_npz(path, choose)
+    arrays = (read_npz if path.suffix == ".npz" else read_torch)(path, choose)
     return _distilled(path, arrays, roles[0], class_names, own)
 
 

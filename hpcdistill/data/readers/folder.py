@@ -15,6 +15,7 @@ from hpcdistill.data.readers.files import expand_home, open_error
 from hpcdistill.data.readers.folder_cache import FolderCache
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import Reading
+from hpcdistill.data.registry import OWN_FILE_SUFFIXES
 from hpcdistill.errors import DataError
 
 #: Folders of splits, by split; without any of them, the folders are classes.
@@ -151,6 +152,8 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(f"{path}: no such folder. Check the path; a file must end in .npz, .h5 or .hdf5.") from None
+        raise DataError(
+            f"{path}: no such folder. Check the path; a file must end in {', '.join(OWN_FILE_SUFFIXES)}."
+        ) from None
     except OSError as error:
         raise open_error(path, error) from None

@@ -16,12 +16,13 @@ from hpcdistill.data.readers.npz import read_npz
 from hpcdistill.data.readers.own_arrays import read_images, read_labels
 from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.readers.roles import SPLITS, Roles, find_roles
+from hpcdistill.data.readers.torch_file import read_torch
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import DataError
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
 READERS: dict[str, Callable[[Path, Choose], dict[str, np.ndarray]]] = {
-    ".npz": read_npz, ".h5": read_hdf5, ".hdf5": read_hdf5,
+    ".npz": read_npz, ".h5": read_hdf5, ".hdf5": read_hdf5, ".pt": read_torch, ".pth": read_torch,
 }  # fmt: skip
 
 
@@ -29,9 +30,9 @@ def read_own(name: str, reading: Reading) -> Dataset:
     """Read a user's own file.
 
     Args:
-        name: path of an `.npz`, `.h5` or `.hdf5` file with training images and labels, optionally those of a
-            validation and a test split, and optionally the names of the classes; `roles` says how arrays are named,
-            `own_arrays` what they hold.
+        name: path of an `.npz`, `.h5`, `.hdf5`, `.pt` or `.pth` file with training images and labels, optionally those
+            of a validation and a test split, and optionally the names of the classes; `roles` says how arrays are
+            named, `own_arrays` what they hold.
         reading: what the user says of it.
 
     Returns:

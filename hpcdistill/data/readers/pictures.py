@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import multiprocessing
 import os
 import warnings
@@ -11,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from hpcdistill.data.readers.files import one_line
 from hpcdistill.errors import DataError
@@ -20,6 +21,8 @@ SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", "
 #: Fewer are read faster in this process than by others that have to be started.
 _WORTH_PROCESSES, _AT_ONCE = 4000, 500
 _SHOWN = 10
+
+logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a damaged file, the error says, too
 
 #: One picture `(h, w, 1 or 3)` uint8, or what is wrong with it.
 Read = np.ndarray | str
@@ -98,11 +101,14 @@ def _read_chunk(paths: Sequence[Path], size: int, fit: str) -> list[Read]:
 def _read(path: Path, size: int, fit: str) -> Read:
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of what is odd in a file and does no harm
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path) as image:
                 return _as_array(image, size, fit)
+    except UnidentifiedImageError:
+        return "is no picture" if path.stat().st_size else "is empty"
     except Exception as error:  # damage can raise any
-        return "is empty" if not path.stat().st_size else one_line(error).replace(str(path), "it")
+        return one_line(error)
 
 
 def _as_array(image: Image.Image, size: int, fit: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -89,8 +89,15 @@ def _global(module: str, name: str) -> bytes:
     return f"c{module}\n{name}\n".encode()
 
 
-def read_torch(path: Path) -> dict[str, np.ndarray]:
-    """Return the tensors of a file by their place in it: "images", "data/0/1"; "" where the file is one tensor.
+def read_torch(
+    path: Path, choose: Callable[[Sequence[str]], Sequence[str]] = lambda names: names
+) -> dict[str, np.ndarray]:
+    """Read some of the tensors of a file.
+
+    Args:
+        path: the file.
+        choose: is given the places of all tensors, "images", "data/0/1", or "" where the file is one tensor; returns
+            those of the ones to read.
 
     Raises:
         DataError: it is no such file, is damaged, or asks for more than tensors and containers. Not collective.
@@ -106,7 +113,8 @@ def read_torch(path: Path) -> dict[str, np.ndarray]:
     except Exception as error:  # damage can raise any
         said = " ".join(str(error).split()) or type(error).__name__
         raise DataError(f"{path}: not a file of PyTorch 1.6 or later ({said}). Write it with torch.save.") from None
-    return dict(_tensors(content, ""))
+    tensors = dict(_tensors(content, ""))
+    return {name: tensors[name] for name in choose(list(tensors))}
 
 
 def _tensors(content: Any, place: str) -> list[tuple[str, np.ndarray]]:
