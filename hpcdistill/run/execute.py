@@ -18,6 +18,7 @@ from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.io.run_notes import Reached
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
+from hpcdistill.run.cost import say_cost
 from hpcdistill.run.experiment import Experiment, load_experiment
 from hpcdistill.run.kip import run_kip
 from hpcdistill.run.krr import run_krr
@@ -56,6 +57,7 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         on_root(comm, lambda: directory.prepare(resume=resume))
         keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=checkpoint is not None)
         reporter.say(_headline(experiment, output))
+        say_cost(experiment)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
             _METHODS[config.method](experiment, directory, checkpoint, Boundary(asked, reporter.say))
         reporter.say(f"wrote {directory.latest}")

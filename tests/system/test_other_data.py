@@ -83,6 +83,19 @@ def test_a_test_split_by_seed_is_the_same_when_a_run_goes_on(tmp_path):
 SHAPES = {"large": (96, 96, 3), "many channels": (20, 30, 13), "one row": (1, 40, 1), "tiny": (4, 4, 2)}
 
 
+def test_large_images_are_priced_before_they_are_computed(tmp_path):
+    labels = np.arange(20) % 2
+    images = np.random.default_rng(0).integers(0, 256, (20, 64, 64, 1), np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=labels)
+    config = write_config(tmp_path / "c.toml", data={"name": "own.npz"}, kip={"batch": 4, "steps": 1},
+                          kernel={"architecture": "conv relu pool flatten dense"})  # fmt: skip
+    text = succeed("run", config, "--output", tmp_path / "out", ranks=2)
+    said = (
+        r"a kernel entry of 64×64×1 images takes \S+ s, \S+ s with its gradient: a step of 10 entries, about \d+ s on 2"
+    )
+    assert re.search(said, text), text
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_any_size_and_shape(tmp_path, name):
     shape = SHAPES[name]
