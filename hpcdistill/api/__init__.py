@@ -1,0 +1,1 @@
+"""What Python programs use: kernels as arrays, for scikit-learn and for JAX. Exported by `hpcdistill`; no MPI."""
