@@ -9,18 +9,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpcdistill.api.distilled import DistilledSet, load
     from hpcdistill.api.estimators import NeuralKernelClassifier, NeuralKernelRegressor
     from hpcdistill.api.kernel import NeuralKernel
 
 __version__ = "0.1.0"
 
 _EXPORTS = {
+    "DistilledSet": "hpcdistill.api.distilled",
+    "load": "hpcdistill.api.distilled",
     "NeuralKernel": "hpcdistill.api.kernel",
     "NeuralKernelClassifier": "hpcdistill.api.estimators",
     "NeuralKernelRegressor": "hpcdistill.api.estimators",
 }
 
-__all__ = ["NeuralKernel", "NeuralKernelClassifier", "NeuralKernelRegressor"]
+__all__ = ["DistilledSet", "NeuralKernel", "NeuralKernelClassifier", "NeuralKernelRegressor", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,159 @@
+"""Distilled sets in Python: read, used to predict, to train on, and saved."""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from hpcdistill.api.kernel import NeuralKernel
+from hpcdistill.config import Config, parse_config
+from hpcdistill.data.preprocess import Preprocessing, Standardisation
+from hpcdistill.errors import InputError
+from hpcdistill.io.checkpoint import read_checkpoint
+from hpcdistill.io.export import export_npz
+from hpcdistill.io.preprocess_file import read_zca
+from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.run.origin import stored_standardisation
+from hpcdistill.whole_file import whole_file
+
+#: Images predicted at a time.
+_CHUNK = 2048
+
+
+@dataclass(frozen=True)
+class DistilledSet:
+    """A distilled set with all that is needed to use it. `hpcdistill.load` makes one.
+
+    Attributes:
+        images: `(n, h, w, c)` float64, preprocessed: what kernels and networks see.
+        images_display: the same as uint8, as they look.
+        labels: `(n, classes)` float64; the largest entry is at the class.
+        class_names: of the data set.
+        network, kind: the network, and "ntk" or "nngp", whose kernel it was distilled with.
+        step: of the run that made it.
+        history: columns by name, a row for each step: `step`, `loss`, `train_accuracy`, `test_accuracy`, …; NaN where
+            nothing was measured.
+        config: the run's configuration, as TOML.
+        source: the checkpoint that it was read from.
+    """
+
+    images: np.ndarray
+    images_display: np.ndarray
+    labels: np.ndarray
+    class_names: tuple[str, ...]
+    network: str
+    kind: str
+    step: int
+    history: dict[str, np.ndarray] = field(repr=False)
+    config: str = field(repr=False)
+    source: Path
+
+    def preprocess(self, raw: ArrayLike) -> np.ndarray:
+        """Return raw images `(n, h, w, c)`, in the units of the data set, as the run preprocessed its own.
+
+        Means, standard deviations and the ZCA matrix are those of the checkpoint.
+
+        Raises:
+            InputError: images of another shape.
+            CheckpointError: the ZCA matrix is not beside the checkpoint.
+        """
+        images = np.asarray(raw)
+        if images.ndim == 3:
+            images = images[..., np.newaxis]
+        if images.shape[1:] != self.images.shape[1:]:
+            raise InputError(f"Images must be (n, {', '.join(map(str, self.images.shape[1:]))}), not {images.shape}.")
+        return self._preprocessing.apply(images)
+
+    def predict(self, raw: ArrayLike) -> np.ndarray:
+        """Return the predictions `(n, classes)` of kernel ridge regression on this set for raw images, as `evaluate`.
+
+        The class is where a row is largest.
+        """
+        dtype = "float64" if self._settings.kernel.precision == "float64" else "float32"
+        kernel, images = self._kernel(dtype), np.asarray(raw)
+        chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)] or [images]
+        parts = [kernel(self.preprocess(chunk), self.images).astype(np.float64) @ self._alpha for chunk in chunks]
+        return np.concatenate(parts)
+
+    def torch(self) -> tuple[Any, Any]:
+        """Return images `(n, c, h, w)` and labels `(n, classes)` as PyTorch's float32 tensors, to train on.
+
+        Raises:
+            ImportError: PyTorch is not installed.
+        """
+        import torch
+
+        images = np.ascontiguousarray(np.moveaxis(self.images, 3, 1), np.float32)
+        return torch.from_numpy(images), torch.from_numpy(self.labels.astype(np.float32))
+
+    def save(self, path: str | Path) -> None:
+        """Write it as `.npz`, with all that is needed to use it: what `hpcdistill export` writes."""
+        with whole_file(Path(path)) as file:
+            export_npz(read_checkpoint(self.source), file, RunDirectory.of_checkpoint(self.source).preprocess)
+
+    @cached_property
+    def _alpha(self) -> np.ndarray:
+        """The solution `(K_ss + λ I)⁻¹ y_s`, float64."""
+        from scipy.linalg import cho_factor, cho_solve
+
+        settings = self._settings
+        dtype = "float32" if settings.kernel.precision == "float32" else "float64"
+        k_ss = self._kernel(dtype)(self.images).astype(np.float64)
+        k_ss[np.diag_indices_from(k_ss)] += settings.solve.reg * np.trace(k_ss) / len(k_ss)
+        return cho_solve(cho_factor(k_ss, lower=True), self.labels)
+
+    def _kernel(self, dtype: str) -> NeuralKernel:
+        k = self._settings.kernel
+        return NeuralKernel(self.network, self.kind, k.w_std, k.b_std, dtype=dtype)
+
+    @cached_property
+    def _settings(self) -> Config:
+        return parse_config(self.config)
+
+    @cached_property
+    def _preprocessing(self) -> Preprocessing:
+        from hpcdistill.data.zca import Zca
+
+        checkpoint = read_checkpoint(self.source)
+        standardisation: Standardisation = stored_standardisation(checkpoint)
+        if not (sha256 := checkpoint.attributes.get("zca_sha256")):
+            return standardisation
+        stored = read_zca(RunDirectory.of_checkpoint(self.source).preprocess, sha256)
+        return Zca(standardisation, stored.matrix, stored.reg, stored.display_norm)
+
+
+def load(path: str | Path) -> DistilledSet:
+    """Read a distilled set from a checkpoint, such as `OUTPUT/latest.h5`.
+
+    A set of somebody else becomes a checkpoint by `hpcdistill run … --set support.init=FILE --set kip.steps=0`.
+
+    Raises:
+        CheckpointError: it cannot be read, or is no checkpoint.
+
+    Example:
+        >>> import hpcdistill
+        >>> distilled = hpcdistill.load("runs/demo/kip-10/latest.h5")           # doctest: +SKIP
+        >>> (distilled.predict(raw_images).argmax(axis=1) == classes).mean()    # doctest: +SKIP
+        0.938
+    """
+    source = Path(path).resolve()
+    checkpoint = read_checkpoint(source)
+    kernel = tomllib.loads(checkpoint.attribute("config")).get("kernel", {})
+    return DistilledSet(
+        images=checkpoint.images("support/images"),
+        images_display=checkpoint.images("support/images_display"),
+        labels=checkpoint.array("support/labels"),
+        class_names=tuple(checkpoint.class_names()),
+        network=checkpoint.attribute("architecture"),
+        kind=kernel.get("kind", "ntk"),
+        step=checkpoint.attribute("step"),
+        history=checkpoint.history(),
+        config=checkpoint.attribute("config"),
+        source=source,
+    )

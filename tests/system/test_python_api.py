@@ -1,0 +1,60 @@
+"""What a run has left is loaded, predicts as the run did, and is trained on."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from launch import run, write_config
+
+import hpcdistill
+from hpcdistill.data.readers import load_dataset
+from hpcdistill.errors import CheckpointError, InputError
+from hpcdistill.io.checkpoint import read_checkpoint
+
+
+@pytest.mark.parametrize("precision", ["float64", "mixed"])
+@pytest.mark.parametrize("zca", [False, True])
+def test_a_loaded_set_predicts_as_the_run_did(tmp_path, precision, zca):
+    config = write_config(tmp_path / "c.toml", preprocess={"zca": zca}, data={"train_size": 300},
+                          kernel={"architecture": "conv relu pool flatten dense", "precision": precision})  # fmt: skip
+    assert run("run", config, "--output", tmp_path / "out").code == 0
+    found = hpcdistill.load(tmp_path / "out/latest.h5")
+    stored = read_checkpoint(tmp_path / "out/latest.h5").arrays
+    test = load_dataset("digits").test
+    accuracy = (found.predict(test.images).argmax(axis=1) == test.labels).mean()
+    assert accuracy == stored["history/test_accuracy"][-1]
+    assert (found.step, found.network, found.kind) == (4, "conv relu pool flatten dense", "ntk")
+    assert (len(found.class_names), found.images_display.dtype) == (10, np.uint8)
+    np.testing.assert_array_equal(found.labels, stored["support/labels"])
+    np.testing.assert_array_equal(found.history["test_accuracy"], stored["history/test_accuracy"])
+    found.save(tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as saved:
+        np.testing.assert_array_equal(saved["images_preprocessed"], found.images)
+    with pytest.raises(InputError, match=r"Images must be \(n, 8, 8, 1\)"):
+        found.predict(test.images[:, :7])
+
+
+def test_what_is_no_checkpoint(tmp_path):
+    np.savez(tmp_path / "set.npz", images=np.zeros((2, 3, 3)))
+    with pytest.raises(CheckpointError, match="support.init=.*set.npz --set kip.steps=0"):
+        hpcdistill.load(tmp_path / "set.npz")
+
+
+def test_loading_needs_neither_mpi_nor_jax(finished_run):
+    program = f"""
+import sys, hpcdistill
+found = hpcdistill.load({str(finished_run / "out/latest.h5")!r})
+found.predict(found.images_display)
+print([name for name in ("mpi4py.MPI", "jax") if name in sys.modules])"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_network_is_trained_on_it(finished_run):
+    torch = pytest.importorskip("torch")
+    images, labels = hpcdistill.load(finished_run / "out/latest.h5").torch()
+    model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    loss = torch.nn.functional.mse_loss(model(images), labels)
+    loss.backward()
+    assert (images.shape, labels.shape) == ((10, 1, 8, 8), (10, 10))
