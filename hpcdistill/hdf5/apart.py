@@ -1,24 +1,27 @@
 """Reading an HDF5 file of unknown origin in a process of its own: damage can end HDF5's library by a signal.
 
 The child (this module, started by its name) writes to its standard output one line of JSON, which says what there is,
-and then the bytes of each array; what is wrong goes to standard error. Not collective; the child uses no MPI.
+and then the bytes of each array; what is wrong goes to standard error. Where it is to be told what to read when it is
+known what there is, it first writes a line with the names, and is answered with a line. Not collective; the child uses
+no MPI.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from hpcdistill.hdf5.complete import Content, attributes_of, datasets, is_text, members_of, open_complete, text_of
+from hpcdistill.hdf5.complete import Content, attributes_of, datasets, is_text, open_complete, paths_of, text_of
 
 if TYPE_CHECKING:
     import h5py
@@ -29,11 +32,18 @@ _SLAB_BYTES = 64 << 20
 _CPU_SECONDS, _CPU_SECONDS_PER_BYTE = 20, 1e-5
 
 
-def read_apart(path: Path, names: Sequence[str] = ()) -> Content:
+#: In place of names, on the command line: ask.
+_ASK = "?"
+
+Choose = Callable[[Sequence[str]], Sequence[str]]
+
+
+def read_apart(path: Path, names: Sequence[str] = (), choose: Choose | None = None) -> Content:
     """Read a file whoever wrote it. It takes a quarter of a second more than reading it in this process.
 
     Args:
         names: paths of the datasets to read, or of groups that hold them; default: all.
+        choose: in place of names: is given the paths of all datasets, and returns those of the ones to read.
 
     Raises:
         OSError: it cannot be opened.
@@ -44,11 +54,18 @@ def read_apart(path: Path, names: Sequence[str] = ()) -> Content:
         pass  # so that what the child says is about the content
     package = str(Path(__file__).parents[2])
     environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    command = [sys.executable, "-m", "hpcdistill.hdf5.apart", str(path), *names]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment) as child:
+    command = [sys.executable, "-m", "hpcdistill.hdf5.apart", str(path), *([_ASK] if choose else names)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:
+        assert child.stdin
         assert child.stdout
         assert child.stderr
         try:
+            if choose and (line := child.stdout.readline()):
+                answer = json.dumps(list(choose(json.loads(line)))).encode() + b"\n"
+                with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+                    child.stdin.write(answer)
+                    child.stdin.flush()
             content = _receive(child.stdout)
         except BaseException:
             child.kill()
@@ -76,17 +93,20 @@ def _receive(pipe: IO[bytes]) -> Content | None:
         if pipe.readinto(array.reshape(-1).view(np.uint8)) != array.nbytes:  # type: ignore[attr-defined]
             return None
         arrays[name] = array
-    return Content(head["attributes"], arrays, *map(tuple, head["members"]))
+    return Content(head["attributes"], arrays)
 
 
 def _send(path: Path, names: Sequence[str], pipe: IO[bytes]) -> None:
     """In the child: write what the file holds."""
     with open_complete(path) as file:
+        if list(names) == [_ASK]:
+            pipe.write(json.dumps(paths_of(file)).encode() + b"\n")
+            pipe.flush()
+            names = json.loads(sys.stdin.readline())
         found = datasets(file, names)
         numbers = {name: dataset for name, dataset in found.items() if not is_text(dataset)}
         head: dict[str, Any] = {
             "attributes": attributes_of(file),
-            "members": members_of(file),
             "texts": {name: text_of(dataset).tolist() for name, dataset in found.items() if name not in numbers},
             "arrays": [(name, dataset.dtype.str, dataset.shape) for name, dataset in numbers.items()],
         }

@@ -29,16 +29,10 @@ class Content:
     Attributes:
         attributes: of the file itself: numbers, truth values, text; lists for arrays, None for what is none of these.
         arrays: by their paths without the leading slash: numbers as stored, text as `str`.
-        root: names of all members of the root group.
-        groups: those of them that are groups.
-        paths: of all datasets, wherever they are.
     """
 
     attributes: dict[str, Any]
     arrays: dict[str, np.ndarray]
-    root: tuple[str, ...] = ()
-    groups: tuple[str, ...] = ()
-    paths: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -108,7 +102,7 @@ def read_content(path: Path, names: Sequence[str] = ()) -> Content:
     with open_complete(path) as file:
         arrays = {key: text_of(dataset) if is_text(dataset) else dataset[()]
                   for key, dataset in datasets(file, names).items()}  # fmt: skip
-        return Content(attributes_of(file), arrays, *members_of(file))
+        return Content(attributes_of(file), arrays)
 
 
 def attributes_of(file: h5py.File) -> dict[str, Any]:
@@ -116,13 +110,9 @@ def attributes_of(file: h5py.File) -> dict[str, Any]:
     return {key: _plain(value) for key, value in file.attrs.items()}
 
 
-def members_of(file: h5py.File) -> tuple[tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    """Return the names of all members of an open file's root, of those that are groups, and the paths of datasets."""
-    import h5py
-
-    root = tuple(sorted(file))
-    paths = tuple(path for name in root for path, _ in _below(name, file.get(name)))
-    return root, tuple(name for name in root if isinstance(file.get(name), h5py.Group)), paths
+def paths_of(file: h5py.File) -> tuple[str, ...]:
+    """Return the paths of all datasets of an open file, as in `Content`."""
+    return tuple(path for name in sorted(file) for path, _ in _below(name, file.get(name)))
 
 
 def text_of(dataset: h5py.Dataset) -> np.ndarray:

@@ -110,27 +110,31 @@ class Forked:
     def __init__(self, command, **_):
         from hpcdistill.hdf5 import apart
 
-        (out, into_out), (err, into_err) = os.pipe(), os.pipe()
+        (out, into_out), (err, into_err), (into_in, stdin) = os.pipe(), os.pipe(), os.pipe()
         self.pid = os.fork()
         if self.pid == 0:
             code = 70
             try:
+                os.dup2(into_in, 0)
+                os.close(stdin)
                 os.dup2(into_out, 1)
                 os.dup2(into_err, 2)
                 os.close(out)
                 os.close(err)
-                sys.stdout = os.fdopen(1, "w")
+                sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
                 code = apart._main(command[3], command[4:])
             finally:
                 os._exit(code)
         os.close(into_out)
         os.close(into_err)
-        self.stdout, self.stderr = os.fdopen(out, "rb"), os.fdopen(err, "rb")
+        os.close(into_in)
+        self.stdin, self.stdout, self.stderr = os.fdopen(stdin, "wb"), os.fdopen(out, "rb"), os.fdopen(err, "rb")
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
+        self.stdin.close()
         self.stderr.close()
         self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 

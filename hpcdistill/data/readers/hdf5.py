@@ -11,9 +11,6 @@ from hpcdistill.data.readers.files import check_readable, one_line
 from hpcdistill.errors import DataError
 from hpcdistill.hdf5.apart import read_apart
 
-#: No dataset has this path: what there is is listed, and nothing read.
-_NOTHING = "?"
-
 
 def read_hdf5(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, np.ndarray]:
     """Read some of the datasets of an HDF5 file.
@@ -30,7 +27,6 @@ def read_hdf5(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> d
     """
     check_readable(path)
     try:
-        chosen = choose(read_apart(path, [_NOTHING]).paths)
-        return read_apart(path, chosen).arrays
+        return read_apart(path, choose=choose).arrays
     except (OSError, ValueError, MemoryError) as error:
         raise DataError(f"{path}: not a readable HDF5 file ({one_line(error)}). Write it again with h5py.") from None
