@@ -48,7 +48,8 @@ class DataConfig:
                             minimum=0, below=1)  # fmt: skip
     images: str = key("", "own data: name of the array of training images; empty: told by the names")
     labels: str = key("", "own data: name of the array of training labels; empty: told by the names")
-    size: int = key(0, "folder of pictures: height and width that all are brought to; 0: as they are", minimum=0)
+    size: int = key(0, "folder of pictures: height and width that all are brought to; 0: as they are",
+                    minimum=0, maximum=4096)  # fmt: skip
     fit: str = key("crop", "how: crop the middle, pad with black, or stretch", FITS)
     axes: str = key("auto", "own data: order of the axes of images; auto: told by their lengths", AXES)
 

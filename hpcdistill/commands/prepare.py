@@ -8,6 +8,8 @@ from pathlib import Path
 
 HELP = "fetch a data set with checksums, or check one's own and say what is understood of it"
 
+_KEYS = ("data.images", "data.labels", "data.axes", "data.size", "data.fit", "data.test_share", "seed")
+
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
@@ -22,9 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--root", metavar="DIR", help="default: $HPCDISTILL_DATA, else ~/.cache/hpcdistill/data")
     parser.add_argument("--picture", metavar="FILE.png", help="write some images of each class with its name")
-    keys = "data.images, data.labels, data.axes, data.size, data.fit, data.test_share"
     parser.add_argument("--set", metavar="data.KEY=VALUE", action="append", default=[], dest="settings",
-                        help=f"how to read your own data, as for a run: {keys}")  # fmt: skip
+                        help=f"how to read your own data, as for a run: {', '.join(_KEYS)}")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
@@ -33,15 +34,22 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.data.download import prepare
     from hpcdistill.data.readers.reading import Reading
     from hpcdistill.data.summary import sample
+    from hpcdistill.errors import ConfigError, StorageError
     from hpcdistill.io.export import panel
     from hpcdistill.progress import Reporter
     from hpcdistill.whole_file import whole_file
 
+    for setting in args.settings:
+        if setting.partition("=")[0].strip() not in _KEYS:
+            raise ConfigError(f"prepare has no use for {setting!r}. Valid: {', '.join(_KEYS)}.")
     how = Reading.of(parse_config("", args.settings))
     with Reporter(True) as reporter:
         dataset = prepare(args.name, args.root, reporter.say, how, partial(reporter.rows, "pictures read"))
     if args.picture:
-        with whole_file(Path(args.picture)) as file:
-            panel(*sample(dataset), f"{dataset.name}, {dataset.n_classes} classes").save(file, format="PNG")
+        try:
+            with whole_file(Path(args.picture)) as file:
+                panel(*sample(dataset), f"{dataset.name}, {dataset.n_classes} classes").save(file, format="PNG")
+        except OSError as error:
+            raise StorageError(f"{args.picture}: cannot be written ({error.strerror or error}).") from None
         print(f"wrote {args.picture}")
     return 0

@@ -15,6 +15,7 @@ Layout (schema version 1):
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -118,7 +119,7 @@ def read_checkpoint(path: Path, group: str = "", *, apart: bool = True) -> Check
     Raises:
         CheckpointError: the file is missing, is no HDF5 file, is incomplete, or has another schema.
     """
-    if path.is_dir() or path.suffix in (".npz", ".pt", ".pth"):
+    if os.path.isdir(path) or path.suffix in (".npz", ".pt", ".pth"):
         raise CheckpointError(
             f"{path}: is no checkpoint. If it is a distilled set, make it one: `hpcdistill run CONFIG.toml --set "
             f"support.init={path} --set kip.steps=0`, with its data set, preprocessing and network in CONFIG.toml."

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from typing import BinaryIO
 
@@ -84,7 +85,7 @@ def panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
     n_rows, columns = -(-count // _COLUMNS), min(count, _COLUMNS)
     width, height = _SIDE + _GAP, _SIDE + _CAPTION + _GAP
     title += f" (first {count} of {len(images)})" if count < len(images) else ""
-    font = ImageFont.load_default(14)
+    font = _font(14)
     whole = max(columns * width + _GAP, round(font.getlength(title)) + 2 * _GAP)
     sheet = Image.new("RGB", (whole, _TITLE + n_rows * height + _GAP), "white")
     draw = ImageDraw.Draw(sheet)
@@ -92,8 +93,16 @@ def panel(images: np.ndarray, captions: list[str], title: str) -> Image.Image:
     for i in range(count):
         x, y = _GAP + i % _COLUMNS * width, _TITLE + i // _COLUMNS * height
         sheet.paste(_enlarge(images[i]), (x, y))
-        draw.text((x + 1, y + _SIDE), captions[i][:11], fill="black", font=ImageFont.load_default(10))
+        draw.text((x + 1, y + _SIDE), captions[i][:11], fill="black", font=_font(10))
     return sheet
+
+
+@cache
+def _font(size: int) -> ImageFont.FreeTypeFont:
+    """Return a font with the letters of most alphabets, which Pillow's own lacks: the one that figures have."""
+    import matplotlib
+
+    return ImageFont.truetype(f"{matplotlib.get_data_path()}/fonts/ttf/DejaVuSans.ttf", size - 1)
 
 
 def _enlarge(image: np.ndarray) -> Image.Image:

@@ -32,7 +32,7 @@ from hpcdistill.run.recorder import stored_config
 
 def for_evaluation(config: Config) -> Config:
     """Return the configuration of a run in which only the support's kernel matters: no limit of its method applies."""
-    support = dataclasses.replace(config.support, init="natural", corruption=0.0)
+    support = dataclasses.replace(config.support, images_per_class=1, init="natural", corruption=0.0)
     kip = dataclasses.replace(config.kip, architectures=())
     return dataclasses.replace(config, method="krr", support=support, kip=kip)
 

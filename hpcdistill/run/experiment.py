@@ -107,7 +107,9 @@ class Experiment:
         """Return the test images as targets; `DataError` where the data set has none."""
         targets = self.test_targets()
         if targets is None:
-            raise DataError(f"{self.dataset.name}: has no test split to evaluate on. Add test_images, test_labels.")
+            raise DataError(
+                f"{self.dataset.name}: has no test split to measure on. Add one, or set data.test_share to take one."
+            )
         return targets
 
     def natural_support(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -146,7 +148,7 @@ def load_experiment(
         test = None if dataset.test is None else subset(config, dataset, "test_size").indices
         if test is None and config.method == "krr":
             raise DataError(
-                f"{config.data.name}: has no test split, which method krr measures. Add test_images, test_labels."
+                f"{config.data.name}: has no test split to measure on. Add one, or set data.test_share to take one."
             )
         check_sizes(config, pool)
     for note in (*dataset.notes, *notes_on_classes(config, dataset, pool)):

@@ -98,10 +98,10 @@ def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np
     theirs, mine = stored_config(checkpoint).preprocess, experiment.config.preprocess
     standardisation = stored_standardisation(checkpoint)
     if theirs != mine or not _fits(experiment, standardisation.mean, standardisation.std):
+        other = "preprocess.zca or preprocess.zca_reg" if theirs != mine else "training images"
         raise ConfigError(
-            f"support.init: {path} was made from {checkpoint.attribute('dataset')} with {theirs}, but this run has "
-            f"{experiment.dataset.name} with {mine}, or other training images: its images would mean something else. "
-            "Use a checkpoint made with the same data."
+            f"support.init: {path} was made from {checkpoint.attribute('dataset')} with other {other} than this "
+            f"run's on {experiment.dataset.name}: its images would mean something else. Use one made with the same."
         )
     return checkpoint.images("support/images"), checkpoint.array("support/labels")
 
@@ -119,11 +119,15 @@ def _from_distilled(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.
     found = read_distilled(path, dataset.class_names, settings.images, settings.labels)
     for note in found.notes:
         experiment.reporter.say(f"support.init: {note}")
-    classes = found.labels.max() if found.labels.ndim == 1 else found.labels.shape[1] - 1
-    if found.images.shape[1:] != dataset.image_shape or classes >= dataset.n_classes:
+    if found.images.shape[1:] != dataset.image_shape:
         raise ConfigError(
-            f"support.init: {path} has images {found.images.shape[1:]} of {classes + 1} classes, but the data set has "
-            f"{dataset.image_shape} and {dataset.n_classes} classes. Use a file that fits."
+            f"support.init: {path} has images {found.images.shape[1:]}, but the data set has {dataset.image_shape}. "
+            "Use a file that fits."
+        )
+    if len(found.images) % dataset.n_classes:
+        raise ConfigError(
+            f"support.init: {path} has {len(found.images)} images, but a support has as many of each of the "
+            f"{dataset.n_classes} classes. Use a file that fits."
         )
     if found.fitted and not _fits(experiment, *found.fitted):
         raise ConfigError(
@@ -144,6 +148,8 @@ def _is_preprocessed(experiment: Experiment, found: DistilledSet, path: Path) ->
     preprocessed ones are on both sides of 0, and as large as its images are when they are preprocessed.
     """
     space, images = experiment.config.support.space, found.images
+    if space == "preprocessed" and images.dtype.kind != "f":
+        raise ConfigError(f"support.space=preprocessed, but the images in {path} are {images.dtype}: these are raw.")
     if space != "auto":
         return space == "preprocessed"
     if found.preprocessed is not None or images.dtype.kind != "f":

@@ -105,20 +105,38 @@ def test_a_folder_of_pictures_per_class(comm, shared_tmp_path, natural):
     np.testing.assert_array_equal(made.y_s, loaded.labels(np.sort(labels)))
 
 
+@pytest.mark.parametrize("labels", [SOFT, CLASSES, np.eye(10)[CLASSES]], ids=["soft", "n", "hot"])
+@pytest.mark.parametrize("suffix", [".npz", ".pt"])
+def test_classes_in_another_order_are_told_by_their_names(comm, shared_tmp_path, natural, labels, suffix):
+    loaded, _, x = natural
+    theirs = labels[:, ::-1] if labels.ndim == 2 else 9 - labels
+    path = shared_tmp_path / f"set{suffix}"
+    save(comm, path, images=x, labels=np.ascontiguousarray(theirs), class_names=list("9876543210"))
+    np.testing.assert_array_equal(start(comm, path).y_s, SOFT if labels is SOFT else loaded.labels(CLASSES))
+    path = path.with_name(f"other{suffix}")
+    save(comm, path, images=x, labels=np.ascontiguousarray(theirs), class_names=list("987654321x"))
+    with pytest.raises(DataError, match="is of the classes 9, .*, x, but the data set has 0, "):
+        start(comm, path)
+
+
+BLANK = np.zeros((20, 8, 8, 1))
 BAD = {
-    "units": ({"images": np.random.default_rng(0).random((20, 8, 8, 1)), "labels": SOFT}, "seem to be in other units"),
-    "count": ({"images": np.zeros((20, 8, 8, 1)), "labels": SOFT[:9]}, "20 images but 9 labels"),
-    "shape": ({"images": np.zeros((20, 9, 9, 1)), "labels": SOFT}, r"has images \(9, 9, 1\) of 10 classes"),
-    "classes": ({"images": np.zeros((20, 8, 8, 1)), "labels": CLASSES + 1}, "of 11 classes"),
-    "NaN": ({"images": np.full((20, 8, 8, 1), np.nan), "labels": SOFT}, "no images of finite numbers"),
-    "labels": ({"images": np.zeros((20, 8, 8, 1)), "labels": SOFT * np.inf}, "labels that are not finite"),
-    "names": ({"images": np.zeros((20, 8, 8, 1)), "labels": np.full(20, "owl")}, "'owl' is no class of the data set"),
+    "space": ({"images": BLANK.astype(np.uint8), "labels": SOFT}, "these are raw", "support.space=preprocessed"),
+    "columns": ({"images": BLANK, "labels": SOFT[:, :5]}, "labels of 5 classes, the data set has 10"),
+    "uneven": ({"images": BLANK[:19], "labels": SOFT[:19]}, "19 images, but a support has as many of each"),
+    "units": ({"images": np.random.default_rng(0).random(BLANK.shape), "labels": SOFT}, "seem to be in other units"),
+    "count": ({"images": BLANK, "labels": SOFT[:9]}, "20 images but 9 labels"),
+    "shape": ({"images": np.zeros((20, 9, 9, 1)), "labels": SOFT}, r"has images \(9, 9, 1\), but"),
+    "classes": ({"images": BLANK, "labels": CLASSES + 1}, "has the class 10, the data set has 10 classes"),
+    "NaN": ({"images": BLANK + np.nan, "labels": SOFT}, "no images of finite numbers"),
+    "labels": ({"images": BLANK, "labels": SOFT * np.inf}, "labels that are not finite"),
+    "names": ({"images": BLANK, "labels": np.full(20, "owl")}, "has the class 'owl', which is none of"),
 }
 
 
 @pytest.mark.parametrize("case", BAD)
 def test_sets_that_cannot_be_used(comm, shared_tmp_path, case):
-    arrays, message = BAD[case]
+    arrays, message, *settings = BAD[case]
     path = save(comm, shared_tmp_path / "set.npz", **arrays)
     with pytest.raises((ConfigError, DataError), match=message):
-        start(comm, path)
+        start(comm, path, *settings)

@@ -61,8 +61,8 @@ def test_raw_images_of_a_file_are_preprocessed(comm, shared_tmp_path):
 
 def test_files_that_do_not_fit(comm, shared_tmp_path):
     path = shared_tmp_path / "mine.npz"
-    on_root(comm, lambda: np.savez(path, images=200 * np.eye(8)[None].repeat(4, 0), labels=np.arange(4)))
-    with pytest.raises(ConfigError, match=r"support.init: .*\(4, 8, 8, 1\).*\(20, 8, 8, 1\).*images_per_class"):
+    on_root(comm, lambda: np.savez(path, images=200 * np.eye(8)[None].repeat(10, 0), labels=np.arange(10)))
+    with pytest.raises(ConfigError, match=r"support.init: .*\(10, 8, 8, 1\).*\(20, 8, 8, 1\).*images_per_class"):
         make_initial_support(experiment(comm, f"support.init={path}"))
     other = shared_tmp_path / "other.npz"
     on_root(comm, lambda: np.savez(other, images=np.eye(9)[None].repeat(20, 0), labels=np.arange(20) % 10))

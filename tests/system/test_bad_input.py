@@ -136,7 +136,7 @@ def infinite_pixels(folder):
     return run_on(folder, own_file(folder, test_images=images))
 
 
-@case("own.npz", "has no test split", "method krr", "test_images")
+@case("own.npz", "has no test split", "data.test_share")
 def nothing_to_measure_krr_on(folder):
     images = np.random.default_rng(0).random((30, 8, 8))
     np.savez(folder / "own.npz", images=images, labels=np.arange(30) % 3)

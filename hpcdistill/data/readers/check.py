@@ -34,3 +34,11 @@ def make_split(images: np.ndarray, labels: np.ndarray, n_classes: int, where: st
             f"({wrong.size} such labels). The file is damaged or of another data set."
         )
     return Split(np.require(images, requirements=["C", "W"]), labels.astype(np.int64))
+
+
+def display_range(where: str, images: np.ndarray) -> tuple[float, float]:
+    """Return the raw values shown as black and as white; `DataError` where all images are of a single value."""
+    low, high = float(images.min()), float(images.max())
+    if low == high:
+        raise DataError(f"{where}: every pixel is {low}. There is nothing to learn from; check the export.")
+    return (0.0, 255.0) if images.dtype == np.uint8 else (low, high)

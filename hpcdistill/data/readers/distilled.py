@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcdistill.data.readers.class_names import numbers_of
 from hpcdistill.data.readers.npz import read_npz
 from hpcdistill.data.readers.own_arrays import channels_last, read_labels
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
@@ -72,7 +73,8 @@ def _distilled(
 ) -> DistilledSet:
     images_key, labels_key = roles.images["train"], roles.labels["train"]
     images, note = channels_last(arrays[images_key], f"{path}: {images_key!r}")
-    labels = _labels(arrays[labels_key], class_names, f"{path}: {labels_key!r}")
+    theirs = [] if roles.class_names is None else [str(name) for name in arrays[roles.class_names]]
+    labels = _labels(arrays[labels_key], class_names, theirs, f"{path}: {labels_key!r}")
     if len(images) != len(labels):
         raise DataError(f"{path}: {len(images)} images but {len(labels)} labels. They do not belong together.")
     if images.dtype.kind not in "iuf" or (images.dtype.kind == "f" and not np.isfinite(images).all()):
@@ -81,23 +83,39 @@ def _distilled(
     return DistilledSet(images, labels, True if own else None, fitted, tuple(filter(None, [note])))
 
 
-def _labels(labels: np.ndarray, class_names: Sequence[str], where: str) -> np.ndarray:
-    """Return classes, or soft labels as they are."""
-    soft = labels.ndim == 2 and labels.shape[1] > 1 and labels.dtype.kind == "f"
-    if soft and not ((np.count_nonzero(labels, axis=1) == 1) & (labels.max(axis=1) == 1)).all():
-        if not np.isfinite(labels).all():
+def _labels(labels: np.ndarray, class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.ndarray:
+    """Return classes, or soft labels as they are; in the order of this data set's classes.
+
+    Args:
+        theirs: names of the classes in the file's own order; none where it does not say.
+    """
+    order = _order(class_names, theirs, where)
+    if labels.ndim == 2 and labels.shape[1] > 1:
+        if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all():
             raise DataError(f"{where} has labels that are not finite. Repair them.")
-        return labels.astype(np.float64)
+        if labels.shape[1] != len(class_names):
+            raise DataError(f"{where} has labels of {labels.shape[1]} classes, the data set has {len(class_names)}.")
+        labels = labels[:, order]
+        if not ((np.count_nonzero(labels, axis=1) == 1) & (labels.max(axis=1) == 1)).all():
+            return labels.astype(np.float64)
     classes = read_labels(labels, where)
-    return _numbers(classes, class_names, where) if classes.dtype.kind == "U" else classes.astype(np.int64)
+    if classes.dtype.kind == "U":
+        return numbers_of(classes, class_names, where)
+    if classes.max(initial=0) >= len(class_names):
+        raise DataError(f"{where} has the class {classes.max()}, the data set has {len(class_names)} classes.")
+    return np.argsort(order)[classes] if labels.ndim == 1 or labels.shape[1] == 1 else classes.astype(np.int64)
 
 
-def _numbers(names: np.ndarray, class_names: Sequence[str], where: str) -> np.ndarray:
-    numbers = {name: number for number, name in enumerate(class_names)}
-    unknown = sorted(set(names.tolist()) - numbers.keys())
-    if unknown:
-        raise DataError(f"{where}: {unknown[0]!r} is no class of the data set, which has {', '.join(class_names)}.")
-    return np.array([numbers[name] for name in names.tolist()], np.int64)
+def _order(class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.ndarray:
+    """Return where each class of the data set is among the classes of a file."""
+    if not theirs or list(theirs) == list(class_names):
+        return np.arange(len(class_names))
+    if sorted(theirs) != sorted(class_names):
+        raise DataError(
+            f"{where} is of the classes {', '.join(theirs)}, but the data set has {', '.join(class_names)}. Use a set "
+            "of the same classes."
+        )
+    return np.array([list(theirs).index(name) for name in class_names])
 
 
 def _read_folder(folder: Path, class_names: Sequence[str]) -> DistilledSet:
@@ -107,7 +125,7 @@ def _read_folder(folder: Path, class_names: Sequence[str]) -> DistilledSet:
         paths, labels = _listed(listed, class_names)
     else:
         found = [path for path in sorted(folder.glob("*/*")) if path.name.lower().endswith(SUFFIXES)]
-        paths, labels = found, _numbers(np.array([path.parent.name for path in found]), class_names, str(folder))
+        paths, labels = found, numbers_of(np.array([path.parent.name for path in found]), class_names, str(folder))
     if not paths:
         raise DataError(f"{folder}: holds no folders of pictures, and no {LABELS_FILE}.")
     images = read_pictures(folder, {"train": paths}, 0, "crop", lambda done, total: None)["train"]
@@ -119,8 +137,8 @@ def _listed(path: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndar
         with path.open(newline="", encoding="utf-8") as file:
             head, *rows = csv.reader(file)
         labels = np.array([row[2:] for row in rows], np.float64)
-        if head[2:] == list(class_names) and np.isfinite(labels).all() and len(labels):
-            return [path.parent / row[0] for row in rows], labels
+        if head[:2] == ["file", "class"] and len(labels):
+            return [path.parent / row[0] for row in rows], _labels(labels, class_names, head[2:], str(path))
     except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    raise DataError(f"{path}: does not list pictures with a label for each class of the data set.")
+    raise DataError(f"{path}: lists no pictures with labels: file, class, and an entry of the label for each class.")

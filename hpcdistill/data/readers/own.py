@@ -9,7 +9,8 @@ import numpy as np
 
 from hpcdistill.data.dataset import Dataset, Split
 from hpcdistill.data.preprocess import fit_standardisation
-from hpcdistill.data.readers.check import make_split
+from hpcdistill.data.readers.check import display_range, make_split
+from hpcdistill.data.readers.class_names import check_class_names, in_order, numbers_of
 from hpcdistill.data.readers.files import expand_home
 from hpcdistill.data.readers.hdf5 import read_hdf5
 from hpcdistill.data.readers.npz import read_npz
@@ -68,20 +69,21 @@ class _Reader:
         keys = {split: self._roles.labels[split] for split in SPLITS if split in self._roles.labels}
         labels = {split: read_labels(self._arrays[key], self._where(key)) for split, key in keys.items()}
         class_names = self._class_names(labels["train"])
+        check_class_names(class_names, str(self._path))
         splits = {split: self._split(split, labels[split], class_names) for split in labels}
         train = splits["train"]
         _check_classes(self._path, train, class_names)
         for split in ("validation", "test"):
             if split in splits:
                 _check_same_kind(self._path, train, splits[split], split, self._roles.images[split])
-        display_range = _display_range(self._where(self._roles.images["train"]), train.images)
+        shown = display_range(self._where(self._roles.images["train"]), train.images)
         held_out = splits.get("validation")
         return Dataset(
             self._path.name,
             train.joined(held_out) if held_out else train,
             splits.get("test"),
             class_names,
-            display_range,
+            shown,
             validation=len(held_out) if held_out else 0,
             understood=tuple(map(self._understood, splits)),
             notes=tuple(self._notes),
@@ -108,8 +110,14 @@ class _Reader:
 
     def _split(self, split: str, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
         images_key, labels_key = self._roles.images[split], self._roles.labels[split]
+        where = self._where(labels_key)
         if labels.dtype.kind == "U":
-            labels = _numbers_of(labels, class_names, self._where(labels_key))
+            labels = numbers_of(labels, class_names, where)
+        elif len(labels) and labels.max() >= len(class_names):
+            source = "training image" if self._roles.class_names is None else f"name in {self._roles.class_names!r}"
+            raise DataError(
+                f"{where} has the class {labels.max()}, of which there is no {source}. Add it, or leave it out."
+            )
         images, note = read_images(self._arrays[images_key], self._where(images_key), self._reading.axes)
         if note:
             self._notes.append(note)
@@ -123,22 +131,13 @@ def _named_by_labels(labels: np.ndarray, where: str) -> tuple[str, ...]:
     """
     present = np.unique(labels)
     if labels.dtype.kind == "U":
-        names = present.tolist()
-        return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else names)
+        return in_order(present.tolist())
     gaps = np.flatnonzero(present != np.arange(len(present)))
     if gaps.size:
         raise DataError(
             f"{where} reach {present[-1]} but no image has label {gaps[0]}. Renumber the classes 0…k-1 without gaps."
         )
     return tuple(map(str, range(len(present))))
-
-
-def _numbers_of(labels: np.ndarray, class_names: tuple[str, ...], where: str) -> np.ndarray:
-    numbers = {name: number for number, name in enumerate(class_names)}
-    unknown = sorted(set(labels.tolist()) - numbers.keys())
-    if unknown:
-        raise DataError(f"{where} has the class {unknown[0]!r}, of which there is no training image. Leave it out.")
-    return np.array([numbers[label] for label in labels.tolist()], np.int64)
 
 
 def _check_classes(path: Path, train: Split, class_names: tuple[str, ...]) -> None:
@@ -166,10 +165,3 @@ def _check_same_kind(path: Path, train: Split, other: Split, split: str, key: st
         )
     some = np.arange(0, len(train), max(1, len(train) // UNITS_SAMPLE))
     check_units(fit_standardisation(train.images, some, (0.0, 255.0)), other.images, f"{path}: {key!r}")
-
-
-def _display_range(where: str, images: np.ndarray) -> tuple[float, float]:
-    low, high = float(images.min()), float(images.max())
-    if low == high:
-        raise DataError(f"{where}: every pixel is {low}. There is nothing to learn from; check the export.")
-    return (0.0, 255.0) if images.dtype == np.uint8 else (low, high)

@@ -24,7 +24,7 @@ _SHOWN = 10
 
 logging.getLogger("PIL").addHandler(logging.NullHandler())  # what it says of a damaged file, the error says, too
 
-#: One picture `(h, w, 1 or 3)` uint8, or what is wrong with it.
+#: One picture `(h, w, 1 or 3)`, or what is wrong with it.
 Read = np.ndarray | str
 
 
@@ -33,7 +33,7 @@ def read_pictures(
 ) -> dict[str, np.ndarray]:
     """Read the pictures of some splits, on all cores where they are many.
 
-    Grey stays grey where all pictures are; else all are RGB. What is transparent is put on white, 16 bits become 8,
+    Pictures are grey where all of them are, whatever their mode; else all are RGB. What is transparent is put on white,
     and pictures are turned as their EXIF data say.
 
     Args:
@@ -44,7 +44,7 @@ def read_pictures(
         report: is told how many pictures of how many are read.
 
     Returns:
-        `(n, h, w, 1 or 3)` uint8 by split.
+        `(n, h, w, 1 or 3)` by split, uint8; float32 where all pictures have more than 8 bits.
 
     Raises:
         DataError: pictures that cannot be read, or have several sizes.
@@ -63,15 +63,26 @@ def read_pictures(
         )
     good = [picture for picture in pictures if isinstance(picture, np.ndarray)]
     _check_sizes(folder, good)
+    dtype = _common_type(folder, paths, good)
     channels = max((picture.shape[2] for picture in good), default=1)
     arrays, start = {}, 0
     for split, files in splits.items():
-        some_pictures = good[start : start + len(files)]
-        arrays[split] = np.empty((len(files), *good[0].shape[:2], channels), np.uint8)
-        for row, picture in zip(arrays[split], some_pictures, strict=True):
+        arrays[split] = np.empty((len(files), *good[0].shape[:2], channels), dtype)
+        for row, picture in zip(arrays[split], good[start : start + len(files)], strict=True):
             row[...] = picture  # grey goes to all channels
         start += len(files)
     return arrays
+
+
+def _common_type(folder: Path, paths: Sequence[Path], pictures: Sequence[np.ndarray]) -> np.dtype:
+    """Return uint8, or float32 where all pictures have more than 8 bits; mixed, their units would differ."""
+    narrow = [picture.dtype == np.uint8 for picture in pictures]
+    if len(set(narrow)) > 1:
+        one, other = (paths[narrow.index(kind)].relative_to(folder) for kind in (True, False))
+        raise DataError(
+            f"{folder}: pictures of 8 bits ({one}) and of more ({other}) have other units. Store all with as many bits."
+        )
+    return np.dtype(np.uint8 if narrow[0] else np.float32)
 
 
 def _check_sizes(folder: Path, pictures: Sequence[np.ndarray]) -> None:
@@ -108,15 +119,22 @@ def _read(path: Path, size: int, fit: str) -> Read:
     except UnidentifiedImageError:
         return "is no picture" if path.stat().st_size else "is empty"
     except Exception as error:  # damage can raise any
-        return one_line(error)
+        return one_line(error).rstrip(".")
 
 
 def _as_array(image: Image.Image, size: int, fit: str) -> np.ndarray:
-    image = _on_white(_to_8_bits(ImageOps.exif_transpose(image)))
+    """Return a picture `(h, w, 1 or 3)`: uint8, or float32 where it has more than 8 bits, values as they are."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode.startswith("I;16"):
+        image = Image.fromarray(np.asarray(image).astype(np.float32))
+    image = image.convert("F") if image.mode in ("I", "F") else _on_white(image)
     if size and image.size != (size, size):
         image = _resized(image, (size, size), fit)
     array = np.asarray(image)
-    return array if array.ndim == 3 else array[:, :, np.newaxis]
+    if array.ndim == 2:
+        return array[:, :, np.newaxis]
+    is_grey = bool((array[..., 0] == array[..., 1]).all() and (array[..., 0] == array[..., 2]).all())
+    return array[:, :, :1] if is_grey else array
 
 
 def _resized(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image:
@@ -124,17 +142,6 @@ def _resized(image: Image.Image, size: tuple[int, int], fit: str) -> Image.Image
     if fit == "crop":
         return ImageOps.fit(image, size, method)
     return ImageOps.pad(image, size, method) if fit == "pad" else image.resize(size, method)
-
-
-def _to_8_bits(image: Image.Image) -> Image.Image:
-    """Return a grey picture of more than 8 bits with 8; pixels of 32-bit ones must be 0…255 or 0…65,535."""
-    if not image.mode.startswith(("I", "F")):
-        return image
-    values = np.asarray(image).astype(np.float64)
-    if values.min() < 0 or values.max() > 65535:
-        raise ValueError(f"has pixels of {values.min():.4g}…{values.max():.4g}, beyond 16 bits")
-    wide = image.mode.startswith("I;16") or values.max() > 255
-    return Image.fromarray(np.rint(values / 257 if wide else values).astype(np.uint8))
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -57,7 +57,7 @@ def find_roles(path: Path, names: Sequence[str], images: str = "", labels: str =
     Raises:
         DataError: there are no training images, or labels; or two arrays may be meant.
     """
-    said = {"images": images, "labels": labels}
+    said = {"images": images.lstrip("/"), "labels": labels.lstrip("/")}
     for role, name in said.items():
         if name and name not in names:
             raise DataError(f"{path}: {section}.{role}={name!r}, but the file has {_listed(names)}.")

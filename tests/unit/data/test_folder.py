@@ -73,11 +73,11 @@ def test_grey_stays_grey_unless_something_is_coloured(tmp_path):
     np.testing.assert_array_equal(coloured[:5], np.repeat(images[..., np.newaxis], 3, axis=3))
 
 
-def test_palette_transparency_bits_and_turned_pictures(tmp_path):
+def test_palette_transparency_and_turned_pictures(tmp_path):
     grey, folder = picture(0, (8, 8)), tmp_path / "own"
     save(folder / "a/0.png", grey)
     (folder / "b").mkdir()
-    Image.fromarray(grey.astype(np.uint16) * 257).save(folder / "b/1-16bit.png")
+    Image.fromarray(np.repeat(grey[..., None], 3, axis=2)).save(folder / "b/1-grey.webp", lossless=True)
     Image.fromarray(grey > 127).save(folder / "b/2-bits.png")
     alpha = np.where(np.indices((8, 8))[0] < 4, 255, 0).astype(np.uint8)
     Image.merge("LA", [Image.fromarray(grey), Image.fromarray(alpha)]).save(folder / "b/3-alpha.png")
@@ -96,6 +96,50 @@ def test_palette_transparency_bits_and_turned_pictures(tmp_path):
     np.testing.assert_array_equal(images[4], colours)
     np.testing.assert_array_equal(images[5], colours)
     np.testing.assert_array_equal(images[6], np.rot90(colours, -1))
+
+
+def test_more_than_8_bits_stay_as_they_are(tmp_path):
+    """Nobody knows what is white in 16 bits, of which cameras use 12: as with floats in files, the range shows it."""
+    values = np.random.default_rng(0).integers(0, 4096, (4, 8, 8)).astype(np.uint16)
+    for i, value in enumerate(values):
+        (tmp_path / f"own/{i % 2}").mkdir(parents=True, exist_ok=True)
+        Image.fromarray(value).save(tmp_path / f"own/{i % 2}/{i}.png")
+    dataset = load(tmp_path / "own")
+    np.testing.assert_array_equal(dataset.train.images[..., 0], values[[0, 2, 1, 3]].astype(np.float32))
+    assert dataset.display_range == (values.min(), values.max())
+    Image.fromarray((values[0] / 4095).astype(np.float32)).save(tmp_path / "own/0/9.tif")
+    np.testing.assert_array_equal(load(tmp_path / "own").train.images[2, ..., 0], (values[0] / 4095).astype(np.float32))
+    save(tmp_path / "own/1/8.png", picture(0, (8, 8)))
+    with pytest.raises(DataError, match=r"pictures of 8 bits \(1/8.png\) and of more \(0/0.png\) have other units"):
+        load(tmp_path / "own")
+
+
+def test_numbers_are_in_their_order_and_what_lies_beside_splits_is_said(tmp_path):
+    for number, name in enumerate(["train/1", "train/2", "train/10", "test/10", "holdout/1"]):
+        save(tmp_path / f"own/{name}/0.png", picture(number))
+    dataset = load(tmp_path / "own")
+    assert dataset.class_names == ("1", "2", "10")
+    assert dataset.test.labels.tolist() == [2]
+    assert dataset.notes == (f"{tmp_path}/own also has 'holdout', which is not used",)
+
+
+def test_links_that_lead_back_or_nowhere(tmp_path):
+    two_classes(tmp_path / "own")
+    (tmp_path / "own/a/again").symlink_to(tmp_path / "own/a")
+    assert len(load(tmp_path / "own").train) == 5
+    (tmp_path / "own/a/nowhere.png").symlink_to(tmp_path / "nothing.png")
+    with pytest.raises(DataError, match="a/nowhere.png: cannot be read"):
+        load(tmp_path / "own")
+
+
+def test_a_picture_that_is_changed_in_place_is_read_again(tmp_path):
+    """Of the same size, and with the same time of its last change as somebody has set it."""
+    two_classes(tmp_path / "own", "ppm")
+    path = tmp_path / "own/a/0.ppm"
+    before, times = load(tmp_path / "own").train.images[0], path.stat()
+    path.write_bytes(path.read_bytes()[:-1] + b"\x07")
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    assert not np.array_equal(load(tmp_path / "own").train.images[0], before)
 
 
 def test_several_sizes_need_one(tmp_path):
@@ -159,6 +203,10 @@ BAD = {
     "one class": (["a/0.png"], ["has 1 folder in it"]),
     "an empty class": (["a/0.png", "b/notes.txt"], ["own/b: holds no pictures"]),
     "no training split": (["test/a/0.png", "test/b/0.png"], ["has test, but no 'train'"]),
+    "splits in classes": (["a/train/0.png", "a/test/0.png", "b/train/0.png"], ["own/a: has a folder 'test'", "test/a"]),
+    "two training splits": (["train/a/0.png", "train/b/0.png", "Train/a/0.png"], ["may each be the train split"]),
+    "a name of two lines": (["a\nb/0.png", "c/0.png"], ["the name of a class is 'a\\nb'"]),
+    "a name that is no text": (["a\udcff/0.png", "c/0.png"], ["the name of a class is 'a\\udcff'"]),
     "a class that is only tested": (
         ["train/a/0.png", "train/b/0.png", "test/c/0.png"],
         ["own/test: has a folder 'c', which is no class of"],
@@ -181,4 +229,4 @@ def test_other_files_are_counted(tmp_path):
     two_classes(tmp_path / "own")
     (tmp_path / "own/a/notes.txt").touch()
     (tmp_path / "own/a/.hidden.png").touch()
-    assert "1 files are no pictures" in load(tmp_path / "own").notes[0]
+    assert load(tmp_path / "own").notes[0].endswith("tif, .tiff, .ppm, .pgm): 1")
