@@ -118,8 +118,8 @@ def own_data(folder, shape=(8, 8), **arrays):
 
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_no_test_images(run_copy, ranks):
-    arguments = ["transfer", run_copy / "out/latest.h5", *own_data(run_copy)]
-    check_refused(arguments, ["own.npz", "no test split", "test_images"], ranks, run_copy)
+    arguments = ["transfer", run_copy / "out/latest.h5", *own_data(run_copy), "--set=data.test_share=0"]
+    check_refused(arguments, ["own.npz", "no test split", "data.test_share"], ranks, run_copy)
 
 
 def test_images_of_another_shape(run_copy):
