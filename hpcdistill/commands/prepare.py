@@ -32,17 +32,17 @@ def main(args: argparse.Namespace) -> int:
     """Prepare one data set."""
     from hpcdistill.config import parse_config
     from hpcdistill.data.download import prepare
-    from hpcdistill.data.readers.reading import Reading
     from hpcdistill.data.summary import sample
     from hpcdistill.errors import ConfigError, StorageError
     from hpcdistill.io.export import panel
     from hpcdistill.progress import Reporter
+    from hpcdistill.run.reading import reading_of
     from hpcdistill.whole_file import whole_file
 
     for setting in args.settings:
         if setting.partition("=")[0].strip() not in _KEYS:
             raise ConfigError(f"prepare has no use for {setting!r}. Valid: {', '.join(_KEYS)}.")
-    how = Reading.of(parse_config("", args.settings))
+    how = reading_of(parse_config("", args.settings))
     with Reporter(True) as reporter:
         dataset = prepare(args.name, args.root, reporter.say, how, partial(reporter.rows, "pictures read"))
     if args.picture:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from pathlib import Path
 from typing import BinaryIO
@@ -10,11 +9,11 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image
 
-from hpcdistill.data.readers.distilled import LABELS_FILE
-from hpcdistill.data.readers.torch_file import write_torch
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.support_origin import support_classes
+from hpcdistill.labels_file import write_labels
+from hpcdistill.torch_file import write_torch
 
 
 def export_images(checkpoint: Checkpoint, folder: Path) -> None:
@@ -38,14 +37,11 @@ def export_images(checkpoint: Checkpoint, folder: Path) -> None:
         raise ConfigError(f"{folder}: is not empty. Give another folder with --output, or remove it.")
     folder.mkdir(parents=True, exist_ok=True)
     folders = class_folders(names)
-    with (folder / LABELS_FILE).open("w", newline="", encoding="utf-8") as file:
-        rows = csv.writer(file)
-        rows.writerow(["file", "class", *names])
-        for number, (image, k, label) in enumerate(zip(images, classes, labels, strict=True)):
-            path = folder / folders[k] / f"{number:05d}.png"
-            path.parent.mkdir(exist_ok=True)
-            Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(path)
-            rows.writerow([f"{folders[k]}/{path.name}", names[k], *(repr(float(entry)) for entry in label)])
+    files = [f"{folders[k]}/{number:05d}.png" for number, k in enumerate(classes)]
+    for file, image in zip(files, images, strict=True):
+        (folder / file).parent.mkdir(exist_ok=True)
+        Image.fromarray(image[..., 0] if image.shape[2] == 1 else image).save(folder / file)
+    write_labels(folder, names, zip(files, (names[k] for k in classes), labels, strict=True))
 
 
 def class_folders(names: list[str]) -> list[str]:

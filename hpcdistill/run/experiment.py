@@ -16,7 +16,6 @@ from hpcdistill.data.augment import Augmentation, Changes
 from hpcdistill.data.dataset import Dataset, Split
 from hpcdistill.data.preprocess import Preprocessing, centred_one_hot
 from hpcdistill.data.readers import load_dataset
-from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
 from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.distill.krr import Support
@@ -28,6 +27,7 @@ from hpcdistill.progress import Reporter
 from hpcdistill.run.gpus import check_gpus
 from hpcdistill.run.origin import Origin
 from hpcdistill.run.preprocessing import load_preprocessing
+from hpcdistill.run.reading import reading_of
 
 
 @dataclass(frozen=True)
@@ -202,7 +202,7 @@ def notes_on_classes(config: Config, dataset: Dataset, pool: Pool) -> list[str]:
 def read(config: Config, reporter: Reporter) -> Dataset:
     """Read the data set of a configuration. Not collective."""
     data = config.data
-    return load_dataset(data.name, data.root or None, Reading.of(config), partial(reporter.rows, "pictures read"))
+    return load_dataset(data.name, data.root or None, reading_of(config), partial(reporter.rows, "pictures read"))
 
 
 def load_shared(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Dataset:

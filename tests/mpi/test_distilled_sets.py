@@ -5,12 +5,12 @@ import pytest
 from PIL import Image
 
 from hpcdistill.config import parse_config
-from hpcdistill.data.readers.torch_file import write_torch
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import make_initial_support
+from hpcdistill.torch_file import write_torch
 
 SETTINGS = ["kernel.architecture=FC1", "support.images_per_class=2", "kip.batch=100", "data.train_size=200"]
 CLASSES = np.arange(20) % 10

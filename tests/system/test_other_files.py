@@ -9,8 +9,8 @@ from PIL import Image
 from refused import check_refused
 from sklearn.datasets import load_digits
 
-from hpcdistill.data.readers.torch_file import read_torch
 from hpcdistill.io.checkpoint import read_checkpoint
+from hpcdistill.torch_file import read_torch
 
 
 def succeed(*arguments, ranks=0):

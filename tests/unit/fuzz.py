@@ -66,7 +66,7 @@ def make_originals(folder):
     """Write one intact file of each kind; return them by name."""
     from reports import make_checkpoint
 
-    from hpcdistill.data.readers.torch_file import write_torch
+    from hpcdistill.torch_file import write_torch
 
     checkpoint = make_checkpoint()
     n = len(checkpoint.arrays["support/labels"])

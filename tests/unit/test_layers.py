@@ -17,6 +17,8 @@ MAY_IMPORT = {
     "digest": set(),
     "hdf5": set(),
     "attempt": set(),
+    "labels_file": set(),
+    "torch_file": {"errors"},
     "architecture": {"errors"},
     "schema": {"errors"},
     "config": {"errors", "architecture", "schema"},
@@ -25,20 +27,23 @@ MAY_IMPORT = {
     "progress": set(),
     "gpu": {"errors"},
     "mpi": {"errors", "attempt", "launcher", "gpu"},
-    "data": {"errors", "whole_file", "digest", "hdf5"},
+    "data": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file"},
     "native": set(),
     "kernels": {"errors", "architecture", "jax_runtime", "gpu", "native"},
     "linalg": {"errors", "gpu", "mpi", "native"},
     "distill": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
-    "io": {"errors", "whole_file", "digest", "hdf5", "mpi"},
+    "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi"},
     "run": BELOW_RUN | {"attempt"},
+    "api": BELOW_RUN | {"run"},
+    "neural_tangents": {"api"},
     "bench": BELOW_RUN | {"run"},
     "paper": {"errors", "config", "schema", "data", "io"},
     "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
 MPI_FREE = ("errors", "whole_file", "digest", "hdf5", "attempt", "launcher", "architecture", "schema", "config",
-            "jax_runtime", "progress", "gpu", "data", "kernels", "cluster")  # fmt: skip
+            "jax_runtime", "progress", "gpu", "data", "kernels", "cluster", "labels_file", "torch_file", "api",
+            "neural_tangents")  # fmt: skip
 
 
 def imports_of(path):

@@ -14,12 +14,13 @@ from hpcdistill.data.readers.npz import read_npz
 from hpcdistill.data.readers.own_arrays import channels_last, read_labels
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.roles import Roles, find_roles
-from hpcdistill.data.readers.torch_file import read_torch
 from hpcdistill.errors import DataError
+from hpcdistill.labels_file import LABELS_FILE, read_labels_file
+from hpcdistill.torch_file import read_torch
 
 FILE_SUFFIXES = (".npz", ".pt", ".pth")
-#: The images of our own exports, in the space that kernels see, and the list of labels beside pictures.
-_PREPROCESSED, LABELS_FILE = "images_preprocessed", "labels.csv"
+#: The images of our own exports, in the space that kernels see.
+_PREPROCESSED = "images_preprocessed"
 
 
 @dataclass(frozen=True)
@@ -120,9 +121,12 @@ def _order(class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.
 
 def _read_folder(folder: Path, class_names: Sequence[str]) -> DistilledSet:
     """Return pictures with the labels of `labels.csv`, or with the classes that their folders are named by."""
-    listed = folder / LABELS_FILE
-    if listed.is_file():
-        paths, labels = _listed(listed, class_names)
+    if (folder / LABELS_FILE).is_file():
+        try:
+            paths, theirs, listed = read_labels_file(folder)
+        except (OSError, ValueError, csv.Error) as error:
+            raise DataError(f"{folder / LABELS_FILE}: cannot be used: {' '.join(str(error).split())}.") from None
+        labels = _labels(listed, class_names, theirs, str(folder / LABELS_FILE))
     else:
         found = [path for path in sorted(folder.glob("*/*")) if path.name.lower().endswith(SUFFIXES)]
         paths, labels = found, numbers_of(np.array([path.parent.name for path in found]), class_names, str(folder))
@@ -130,15 +134,3 @@ def _read_folder(folder: Path, class_names: Sequence[str]) -> DistilledSet:
         raise DataError(f"{folder}: holds no folders of pictures, and no {LABELS_FILE}.")
     images = read_pictures(folder, {"train": paths}, 0, "crop", lambda done, total: None)["train"]
     return DistilledSet(images, labels, False)
-
-
-def _listed(path: Path, class_names: Sequence[str]) -> tuple[list[Path], np.ndarray]:
-    try:
-        with path.open(newline="", encoding="utf-8") as file:
-            head, *rows = csv.reader(file)
-        labels = np.array([row[2:] for row in rows], np.float64)
-        if head[:2] == ["file", "class"] and len(labels):
-            return [path.parent / row[0] for row in rows], _labels(labels, class_names, head[2:], str(path))
-    except (OSError, ValueError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: cannot be read ({' '.join(str(error).split())}).") from None
-    raise DataError(f"{path}: lists no pictures with labels: file, class, and an entry of the label for each class.")

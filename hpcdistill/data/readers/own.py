@@ -17,9 +17,9 @@ from hpcdistill.data.readers.npz import read_npz
 from hpcdistill.data.readers.own_arrays import read_images, read_labels
 from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.readers.roles import SPLITS, Roles, find_roles
-from hpcdistill.data.readers.torch_file import read_torch
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import DataError
+from hpcdistill.torch_file import read_torch
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
 READERS: dict[str, Callable[[Path, Choose], dict[str, np.ndarray]]] = {

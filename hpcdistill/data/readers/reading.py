@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from hpcdistill.config import Config
-
 
 @dataclass(frozen=True)
 class Reading:
@@ -27,12 +25,6 @@ class Reading:
     fit: str = "crop"
     test_share: float = 0.0
     seed: int = 0
-
-    @classmethod
-    def of(cls, config: Config) -> Reading:
-        """Return what a configuration says."""
-        data = config.data
-        return cls(data.images, data.labels, data.axes, data.size, data.fit, data.test_share, config.seed)
 
 
 #: Where the user says nothing.

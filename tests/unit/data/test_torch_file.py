@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from hpcdistill.data.readers.torch_file import read_torch, write_torch
 from hpcdistill.errors import DataError
+from hpcdistill.torch_file import read_torch, write_torch
 
 #: torch.save({"data": [[torch.arange(48.).reshape(2, 2, 3, 4).permute(0, 3, 1, 2), torch.tensor([0, 1])]],
 #: "x": torch.nn.Parameter(torch.ones(2, dtype=torch.float16)), "b": torch.tensor([True]),
