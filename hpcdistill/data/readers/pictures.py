@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import multiprocessing
 import os
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -106,7 +108,22 @@ def _in_chunks(paths: Sequence[Path], read: Callable[[Sequence[Path]], list[Read
 
 
 def _read_chunk(paths: Sequence[Path], size: int, fit: str) -> list[Read]:
-    return [_read(path, size, fit) for path in paths]
+    with _silent_libraries():
+        return [_read(path, size, fit) for path in paths]
+
+
+@contextmanager
+def _silent_libraries() -> Iterator[None]:
+    """Drop what decoders write to standard error by themselves; the error of a damaged file says what is wrong."""
+    sys.stderr.flush()
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _read(path: Path, size: int, fit: str) -> Read:

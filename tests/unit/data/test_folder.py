@@ -230,3 +230,15 @@ def test_other_files_are_counted(tmp_path):
     (tmp_path / "own/a/notes.txt").touch()
     (tmp_path / "own/a/.hidden.png").touch()
     assert load(tmp_path / "own").notes[0].endswith("tif, .tiff, .ppm, .pgm): 1")
+
+
+def test_what_decoders_say_of_damage_is_in_the_error_alone(tmp_path, capfd):
+    """libtiff writes to standard error by itself."""
+    two_classes(tmp_path / "own")
+    Image.fromarray(picture(0, (20, 30, 3))).save(tmp_path / "own/a/lzw.tif", compression="tiff_lzw")
+    raw = bytearray((tmp_path / "own/a/lzw.tif").read_bytes())
+    raw[40:140] = 100 * b"\xff"
+    (tmp_path / "own/a/lzw.tif").write_bytes(raw)
+    with pytest.raises(DataError, match="a/lzw.tif: decoder error"):
+        load(tmp_path / "own")
+    assert capfd.readouterr() == ("", "")
