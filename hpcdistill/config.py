@@ -212,6 +212,8 @@ RESUMABLE_KEYS = frozenset(
 
 #: Keys that KIP may change where it goes on, besides: the remedies of numerical errors. Checkpoints note it.
 ADJUSTABLE_KEYS = frozenset({"kip.learning_rate", "kip.label_learning_rate", "solve.reg", "kernel.precision"})
+#: What keys stood for before there were any, where their default says something else.
+_BEFORE = {("data", "test_share"): 0.0}
 #: Keys whose value is, or may be, the name of a file or folder, and whether it always is.
 _PATH_KEYS = {("data", "name"): False, ("data", "root"): True, ("support", "init"): False}
 _FILE_SUFFIXES = (".npz", ".h5", ".hdf5", ".pt", ".pth")
@@ -263,6 +265,20 @@ def parse_config(
     config = build(Config, table, "", where)
     _check_together(config)
     return config
+
+
+def parse_stored(text: str, settings: list[str] = [], where: str = "checkpoint") -> Config:  # noqa: B006 - never changed
+    """Return the configuration that a checkpoint was made with, with settings applied; see `parse_config`.
+
+    Keys that are younger than it have the values that it was made with.
+    """
+    try:
+        sections = tomllib.loads(text)
+    except tomllib.TOMLDecodeError:
+        sections = {}  # and `parse_config` says what is wrong
+    younger = [f"{section}.{name}={value}" for (section, name), value in _BEFORE.items()
+               if name not in sections.get(section, {})]  # fmt: skip
+    return parse_config(text, [*younger, *settings], where)
 
 
 def changed_keys(old: Config, new: Config) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.api.kernel import NeuralKernel
-from hpcdistill.config import Config, parse_config
+from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
 from hpcdistill.errors import InputError
 from hpcdistill.io.checkpoint import read_checkpoint
@@ -114,7 +113,7 @@ class DistilledSet:
 
     @cached_property
     def _settings(self) -> Config:
-        return parse_config(self.config)
+        return parse_stored(self.config)
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:
@@ -144,14 +143,13 @@ def load(path: str | Path) -> DistilledSet:
     """
     source = Path(path).resolve()
     checkpoint = read_checkpoint(source)
-    kernel = tomllib.loads(checkpoint.attribute("config")).get("kernel", {})
     return DistilledSet(
         images=checkpoint.images("support/images"),
         images_display=checkpoint.images("support/images_display"),
         labels=checkpoint.array("support/labels"),
         class_names=tuple(checkpoint.class_names()),
         network=checkpoint.attribute("architecture"),
-        kind=kernel.get("kind", "ntk"),
+        kind=parse_stored(checkpoint.attribute("config")).kernel.kind,
         step=checkpoint.attribute("step"),
         history=checkpoint.history(),
         config=checkpoint.attribute("config"),

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcdistill.config import parse_config
+from hpcdistill.config import parse_stored
 from hpcdistill.errors import HpcDistillError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
@@ -48,7 +48,7 @@ def read_progress(output: Path) -> RunProgress:
 
 
 def _progress(checkpoint: Checkpoint) -> RunProgress:
-    config, history = parse_config(checkpoint.attribute("config")), checkpoint.history()
+    config, history = parse_stored(checkpoint.attribute("config")), checkpoint.history()
     done = checkpoint.attribute("step") + (config.method == "krr")  # draws are numbered from 0
     total = {"kip": 0 if config.kip.hours else config.kip.steps, "krr": config.krr.draws}.get(config.method)
     accuracy = _last(history["test_accuracy"])

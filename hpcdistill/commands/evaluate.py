@@ -59,7 +59,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
-    from hpcdistill.config import parse_config
+    from hpcdistill.config import parse_stored
     from hpcdistill.errors import ConfigError
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.io.run_directory import RunDirectory
@@ -70,7 +70,7 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     if args.draws < 1:
         raise ConfigError(f"--draws must be at least 1, not {args.draws}.")
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
-    config = for_evaluation(parse_config(checkpoint.attribute("config"), args.settings, str(args.file)))
+    config = for_evaluation(parse_stored(checkpoint.attribute("config"), args.settings, str(args.file)))
     names = args.kernels or [config.kernel.architecture]
     configs = [config.with_architecture(name) for name in names]
     _ = [one.architecture for one in configs]  # raises if one is unknown

@@ -70,11 +70,11 @@ def _export(args: argparse.Namespace, checkpoint: Checkpoint, file: BinaryIO) ->
 
 
 def _export_html(path: Path, checkpoint: Checkpoint, file: BinaryIO, folder: Path) -> None:
-    from hpcdistill.config import parse_config
+    from hpcdistill.config import parse_stored
     from hpcdistill.io.evaluations import read_evaluations
     from hpcdistill.io.report.document import report
     from hpcdistill.paper.published import published_lines
 
-    config = parse_config(checkpoint.attribute("config"), where=str(path))
+    config = parse_stored(checkpoint.attribute("config"), where=str(path))
     setting = (config.data.name, config.method, config.kernel.architecture, config.preprocess.zca)
     file.write(report(checkpoint, read_evaluations(folder), dict(published_lines(*setting))).encode())

@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
 
 def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.bench.report import check_writable, write_json
-    from hpcdistill.config import parse_config
+    from hpcdistill.config import parse_stored
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.io.evaluations import write_evaluation
     from hpcdistill.io.run_directory import RunDirectory
@@ -101,7 +101,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     on_root(comm, lambda: check_writable(args.json))
     checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
     x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
-    config = for_evaluation(parse_config(checkpoint.attribute("config"), args.settings, str(args.file)))
+    config = for_evaluation(parse_stored(checkpoint.attribute("config"), args.settings, str(args.file)))
     config = config.with_architecture(args.architecture or config.kernel.architecture)
     _ = config.architecture  # raises if it is unknown
     directory = RunDirectory.of_checkpoint(args.file)

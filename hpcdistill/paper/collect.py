@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcdistill.config import RESUMABLE_KEYS, Config, parse_config
+from hpcdistill.config import RESUMABLE_KEYS, Config, parse_stored
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.paper.cells import Cell
@@ -56,7 +56,7 @@ def collect(folder: Path, cell: Cell) -> Reached:
     base = cell_folder(folder, cell)
     for path in sorted([*base.glob("latest.h5"), *base.glob("*/latest.h5")]):
         checkpoint = read_checkpoint(path, apart=False)
-        config = parse_config(checkpoint.attribute("config"), where=str(path))
+        config = parse_stored(checkpoint.attribute("config"), where=str(path))
         _check_belongs(path, config, cell)
         measured = checkpoint.history()["test_accuracy"]
         measured = measured[np.isfinite(measured)]

@@ -199,15 +199,13 @@ def _is_due(step: int, every: int) -> bool:
 
 def _is_done(experiment: Experiment, now: _Progress) -> bool:
     kip, step = experiment.config.kip, now.state.step
-    if agree_any(experiment.comm, now.pace.is_done(step)):
-        return True
-    exhausted = 0 < kip.patience <= now.history.evaluations_since_best()
-    if exhausted:
+    done, exhausted = now.pace.is_done(step), 0 < kip.patience <= now.history.evaluations_since_best()
+    if exhausted and not done:
         experiment.reporter.say(
             f"stopped at step {step}: no better validation accuracy in {kip.patience} evaluations (kip.patience); "
             f"best.h5 has step {now.history.best_validation_step()}"
         )
-    return agree_any(experiment.comm, exhausted)
+    return agree_any(experiment.comm, done or exhausted)
 
 
 def _save(recorder: Recorder, now: _Progress) -> None:

@@ -55,8 +55,9 @@ class Pace:
         return self.is_decided and step >= self.plan[0]
 
     def note_step(self, seconds: float, targets: int) -> None:
-        """Note what a step took."""
-        self._per_target.append(seconds / max(1, targets))
+        """Note what a step took, until the number of steps is decided."""
+        if not self.is_decided:
+            self._per_target.append(seconds / max(1, targets))
 
     def note_evaluation(self, seconds: float) -> None:
         """Note what an evaluation took."""

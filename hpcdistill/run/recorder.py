@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import hpcdistill
-from hpcdistill.config import Config, adjusted_keys, changed_keys, parse_config
+from hpcdistill.config import Config, adjusted_keys, changed_keys, parse_stored
 from hpcdistill.distill.history import History
 from hpcdistill.errors import CheckpointError, InterruptedWriteError, StorageError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
@@ -108,15 +108,9 @@ class Recorder:
         return Checkpoint(arrays | extra, attributes)
 
 
-#: What keys stood for before there were any, where their default says something else.
-_BEFORE = ("data.test_share=0",)
-
-
 def stored_config(checkpoint: Checkpoint) -> Config:
-    """Return the configuration that a checkpoint was made with; keys that are younger have the values of then."""
-    text = checkpoint.attribute("config")
-    younger = [setting for setting in _BEFORE if f"{setting.partition('=')[0].partition('.')[2]} = " not in text]
-    return parse_config(text, younger, where="checkpoint")
+    """Return the configuration that a checkpoint was made with."""
+    return parse_stored(checkpoint.attribute("config"))
 
 
 def noted_changes(checkpoint: Checkpoint | None, config: Config) -> str:

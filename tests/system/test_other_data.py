@@ -2,6 +2,7 @@
 
 import re
 
+import h5py
 import numpy as np
 import pytest
 from launch import run, write_config
@@ -78,6 +79,21 @@ def test_a_test_split_by_seed_is_the_same_when_a_run_goes_on(tmp_path):
     assert "own.npz has no test split: 100 of its 500 images, drawn by seed and by class" in text
     assert "step 4: test" in succeed("run", config, "--output", tmp_path / "out", "--resume", ranks=2)
     assert "(100 test images)" in succeed("evaluate", tmp_path / "out/latest.h5")
+
+
+def test_a_run_from_before_there_were_splits_by_seed_is_not_measured_on_what_it_was_trained_on(tmp_path):
+    digits = load_digits()
+    np.savez(tmp_path / "own.npz", images=digits.images[:500], labels=digits.target[:500])
+    config = write_config(tmp_path / "c.toml", data={"name": "own.npz", "test_share": 0.0})
+    succeed("run", config, "--output", tmp_path / "out")
+    checkpoint = (tmp_path / "out/latest.h5").resolve()
+    with h5py.File(checkpoint, "r+") as file:
+        text = file.attrs["config"]
+        assert "test_share = 0.0\n" in text
+        file.attrs["config"] = text.replace("test_share = 0.0\n", "")
+    for command in ("evaluate", "transfer"):
+        check_refused([command, checkpoint], ["own.npz", "no test split"], 0, tmp_path)
+    assert "resuming from" in succeed("run", config, "--output", tmp_path / "out", "--resume")
 
 
 SHAPES = {"large": (96, 96, 3), "many channels": (20, 30, 13), "one row": (1, 40, 1), "tiny": (4, 4, 2)}
