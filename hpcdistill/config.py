@@ -38,7 +38,7 @@ class DataConfig:
 
     name: str = key(
         "digits",
-        "data set: digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, a .npz/.h5 file, or a folder of folders",
+        "digits, mnist, fashion-mnist, cifar-10, cifar-100, svhn, a .npz, .h5 or .pt, or a ./FOLDER of pictures",
     )
     root: str = key("", "folder with the files; default $HPCDISTILL_DATA, else ~/.cache/hpcdistill/data")
     train_size: int = key(0, "use only so many training images, class-balanced; 0: all", minimum=0)

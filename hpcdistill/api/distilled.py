@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.api.kernel import NeuralKernel
+from hpcdistill.api.ridge import solve_ridge
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
 from hpcdistill.errors import InputError
@@ -99,13 +100,9 @@ class DistilledSet:
     @cached_property
     def _alpha(self) -> np.ndarray:
         """The solution `(K_ss + λ I)⁻¹ y_s`, float64."""
-        from scipy.linalg import cho_factor, cho_solve
-
         settings = self._settings
         dtype = "float32" if settings.kernel.precision == "float32" else "float64"
-        k_ss = self._kernel(dtype)(self.images).astype(np.float64)
-        k_ss[np.diag_indices_from(k_ss)] += settings.solve.reg * np.trace(k_ss) / len(k_ss)
-        return cho_solve(cho_factor(k_ss, lower=True), self.labels)
+        return solve_ridge(self._kernel(dtype)(self.images), self.labels, settings.solve.reg)
 
     def _kernel(self, dtype: str) -> NeuralKernel:
         k = self._settings.kernel

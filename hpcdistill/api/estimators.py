@@ -11,6 +11,7 @@ from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from hpcdistill.api.kernel import NeuralKernel
+from hpcdistill.api.ridge import solve_ridge
 
 
 class _NeuralKernelRidge(BaseEstimator):
@@ -34,13 +35,9 @@ class _NeuralKernelRidge(BaseEstimator):
 
     def _solve(self, x: np.ndarray, y: np.ndarray) -> None:
         """Factor the kernel of the training data and solve for the weights of `y` `(n, outputs)`."""
-        from scipy.linalg import cho_factor, cho_solve
-
         self.kernel_ = NeuralKernel(self.network, self.kind, self.w_std, self.b_std, self.image_shape, self.dtype,
                                     self.backend)  # fmt: skip
-        kernel = self.kernel_(x).astype(np.float64)
-        kernel[np.diag_indices_from(kernel)] += self.reg * np.trace(kernel) / len(kernel)
-        self.x_fit_, self.dual_coef_ = x, cho_solve(cho_factor(kernel, lower=True), y)
+        self.x_fit_, self.dual_coef_ = x, solve_ridge(self.kernel_(x), y, self.reg)
 
     def _evaluate(self, x: Any) -> np.ndarray:
         check_is_fitted(self)

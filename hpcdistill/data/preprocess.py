@@ -62,13 +62,17 @@ class Standardisation:
 
     def display(self, x: np.ndarray) -> np.ndarray:
         """Return preprocessed images as uint8 to look at: inverted, clipped to the display range, 0…255."""
-        low, high = self.display_range
-        scaled = (self.invert(x) - low) * (255.0 / (high - low))
-        return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
+        return displayed(self.invert(x), self.display_range)
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what a checkpoint keeps of it, by name."""
         return {"mean": self.mean, "std": self.std, "display_range": np.array(self.display_range)}
+
+
+def displayed(raw: np.ndarray, display_range: tuple[float, float]) -> np.ndarray:
+    """Return raw images as uint8 to look at, clipped to the display range."""
+    low, high = display_range
+    return np.rint(np.clip((raw - low) * (255.0 / (high - low)), 0, 255)).astype(np.uint8)
 
 
 def fit_standardisation(images: np.ndarray, indices: np.ndarray, display_range: tuple[float, float]) -> Standardisation:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcdistill.data.dataset import Dataset
+from hpcdistill.data.preprocess import displayed
 
 #: Classes that are listed one by one, and images of a class in the picture of so many classes at most.
 _LISTED, _PER_CLASS, _PICTURED = 20, 10, 10
@@ -42,7 +43,4 @@ def sample(dataset: Dataset) -> tuple[np.ndarray, list[str]]:
     train, names = dataset.train, dataset.class_names
     chosen = [np.flatnonzero(train.labels == k)[:_PER_CLASS] for k in range(min(dataset.n_classes, _PICTURED))]
     indices = np.concatenate(chosen)
-    images, low, high = train.images[indices], *dataset.display_range
-    if images.dtype != np.uint8:
-        images = np.rint(255 * np.clip((images - low) / (high - low), 0, 1)).astype(np.uint8)
-    return images, [names[k] for k in train.labels[indices]]
+    return displayed(train.images[indices], dataset.display_range), [names[k] for k in train.labels[indices]]

@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcdistill.data.readers.class_names import numbers_of
 from hpcdistill.data.readers.npz import read_npz
-from hpcdistill.data.readers.own_arrays import channels_last, read_labels
+from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.roles import Roles, find_roles
 from hpcdistill.errors import DataError
@@ -97,7 +97,7 @@ def _labels(labels: np.ndarray, class_names: Sequence[str], theirs: Sequence[str
         if labels.shape[1] != len(class_names):
             raise DataError(f"{where} has labels of {labels.shape[1]} classes, the data set has {len(class_names)}.")
         labels = labels[:, order]
-        if not ((np.count_nonzero(labels, axis=1) == 1) & (labels.max(axis=1) == 1)).all():
+        if not is_one_hot(labels).all():
             return labels.astype(np.float64)
     classes = read_labels(labels, where)
     if classes.dtype.kind == "U":

@@ -17,15 +17,10 @@ from hpcdistill.data.readers.files import expand_home, open_error
 from hpcdistill.data.readers.folder_cache import FolderCache
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import Reading
+from hpcdistill.data.readers.roles import SPLITS
 from hpcdistill.data.registry import OWN_FILE_SUFFIXES
 from hpcdistill.errors import DataError
 
-#: Folders of splits, by split; without any of them, the folders are classes.
-_SPLITS = {
-    "train": ("train", "training"),
-    "validation": ("val", "valid", "validation", "dev"),
-    "test": ("test", "testing"),
-}
 _KINDS = ", ".join(SUFFIXES)
 
 Report = Callable[[int, int], None]
@@ -135,7 +130,7 @@ def _split_folders(path: Path) -> tuple[dict[str, Path], list[str]]:
     names = _folders(path)
     found: dict[str, list[str]] = {}
     for name in names:
-        for split, words in _SPLITS.items():
+        for split, words in SPLITS.items():
             if name.lower() in words:
                 found.setdefault(split, []).append(name)
     if not found:
@@ -157,7 +152,7 @@ def _known_folders(root: Path, class_names: tuple[str, ...], train: Path) -> tup
         raise DataError(f"{root}: has a folder {unknown[0]!r}, which is no class of {train}. Remove it.")
     for class_name in class_names:
         inside = _folders(root / class_name) if (root / class_name).is_dir() else []
-        if splits := [name for name in inside if any(name.lower() in words for words in _SPLITS.values())]:
+        if splits := [name for name in inside if any(name.lower() in words for words in SPLITS.values())]:
             raise DataError(
                 f"{root / class_name}: has a folder {splits[0]!r}. Splits come first, and classes in them: "
                 f"{splits[0]}/{class_name}."

@@ -91,8 +91,13 @@ def read_labels(labels: np.ndarray, where: str) -> np.ndarray:
     return labels
 
 
+def is_one_hot(labels: np.ndarray) -> np.ndarray:
+    """Return for each row of labels `(n, k)` whether it is one 1 among 0s, `(n,)`."""
+    return (np.count_nonzero(labels, axis=1) == 1) & (labels.max(axis=1) == 1)
+
+
 def _from_one_hot(labels: np.ndarray, where: str) -> np.ndarray:
-    wrong = np.flatnonzero((np.count_nonzero(labels, axis=1) != 1) | (labels.max(axis=1) != 1))
+    wrong = np.flatnonzero(~is_one_hot(labels))
     if wrong.size:
         raise DataError(
             f"{where} of shape {labels.shape} is not one-hot: row {wrong[0]} is not one 1 among 0s. Store one class "
