@@ -10,9 +10,9 @@ import pytest
 from batch_jobs import CONFIGS, SLOW, Workplace
 from kill_loop import differences
 from launch import wait_until
+from own_files import read_own
 from virtual_cluster import Cluster, missing
 
-from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.run_notes import RunNotes
 
 
@@ -119,7 +119,7 @@ def test_the_log_says_how_much_is_lost(workplace, undisturbed):
     job.wait_for_state("COMPLETED")
     again = reached - 18
     assert re.search(rf"the run had got to step {reached}: {again} steps \(\d+\.\d s\) will be done again", job.log)
-    arrays = [read_checkpoint(run.output / "latest.h5").arrays["support/images"] for run in (job, undisturbed())]
+    arrays = [read_own(run.output / "latest.h5").arrays["support/images"] for run in (job, undisturbed())]
     np.testing.assert_array_equal(*arrays)
 
 

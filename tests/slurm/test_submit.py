@@ -8,8 +8,7 @@ from pathlib import Path
 import pytest
 from batch_jobs import CONFIGS, OPEN_MPI, SLOW, SubmittedJob
 from kill_loop import differences
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 REPOSITORY = Path(__file__).parents[2]
 #: The command line where MPI, JAX and CuPy cannot be imported, as on many login nodes.
@@ -35,7 +34,7 @@ def test_submit_and_wait(workplace, undisturbed, nodes, ranks):
     job = SubmittedJob(workplace.cluster, job_id, output, output / f"slurm/{job_id}_0_log.out")
     assert f"ranks {ranks}" in job.log
     assert differences(job, undisturbed("kip", ranks)) == []
-    accuracy = read_checkpoint(output / "latest.h5").arrays["history/test_accuracy"][-1]
+    accuracy = read_own(output / "latest.h5").arrays["history/test_accuracy"][-1]
     row = result.stdout.splitlines()[-1]
     assert [word in row for word in (job_id, "COMPLETED", "60/60", f"{accuracy:.2%}")] == [True] * 4
     listed = workplace.call("jobs", prefix=(sys.executable, "-c", LOGIN_NODE))
@@ -90,7 +89,7 @@ def test_sweep_is_an_array(workplace):
     assert {path.parent.name for path in output.glob("*/latest.h5")} == points
     for row in table[1:]:
         folder = Path(row.split()[-1])
-        stored = read_checkpoint(folder / "latest.h5")
+        stored = read_own(folder / "latest.h5")
         assert f"{stored.arrays['history/test_accuracy'][-1]:.2%}" in row
         seed, architecture = stored.arrays["random/seed"][0], stored.attributes["architecture"]
         assert re.match(rf"\d+_\d {seed} {architecture} COMPLETED 2/2 ", " ".join(row.split()))

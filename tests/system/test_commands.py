@@ -5,9 +5,8 @@ import re
 import numpy as np
 import pytest
 from launch import run, write_config
+from own_files import read_own
 from PIL import Image
-
-from hpcdistill.io.checkpoint import read_checkpoint
 
 
 def succeed(*arguments, ranks=0):
@@ -18,7 +17,7 @@ def succeed(*arguments, ranks=0):
 
 def history(path, name):
     """A column of a run's history, where it has been measured."""
-    column = read_checkpoint(path).arrays[f"history/{name}"]
+    column = read_own(path).arrays[f"history/{name}"]
     return column[np.isfinite(column)]
 
 
@@ -43,7 +42,7 @@ def test_inspect_several(finished_run):
 
 def test_export_npz(finished_run, tmp_path):
     succeed("export", finished_run / "out/latest.h5", "--output", tmp_path / "set.npz")
-    arrays = read_checkpoint(finished_run / "out/latest.h5").arrays
+    arrays = read_own(finished_run / "out/latest.h5").arrays
     with np.load(tmp_path / "set.npz") as exported:
         assert exported["images"].shape == (10, 8, 8, 1)
         assert exported["images"].dtype == np.uint8
@@ -143,7 +142,7 @@ def test_early_stopping_keeps_the_best_step(tmp_path):
                           kip={"steps": 200, "evaluate_every": 1, "patience": 3, "learning_rate": 0.3})  # fmt: skip
     succeed("run", config, "--output", tmp_path / "out")
     accuracy = history(tmp_path / "out/latest.h5", "validation_accuracy")
-    last, best = (read_checkpoint(tmp_path / f"out/{name}.h5") for name in ("latest", "best"))
+    last, best = (read_own(tmp_path / f"out/{name}.h5") for name in ("latest", "best"))
     assert best.attributes["step"] == accuracy.argmax()
     assert last.attributes["step"] == accuracy.argmax() + 3 == len(accuracy) - 1 < 200
 
@@ -154,7 +153,7 @@ def test_krr_on_all_training_images(tmp_path, ranks):
     text = succeed("run", config, "--output", tmp_path / "out", ranks=ranks)
     assert "1297 natural images" in text
     assert history(tmp_path / "out/latest.h5", "test_accuracy")[0] > 0.9
-    assert len(read_checkpoint(tmp_path / "out/latest.h5").arrays["support/images"]) == 1297
+    assert len(read_own(tmp_path / "out/latest.h5").arrays["support/images"]) == 1297
 
 
 def test_krr_draws_differ(tmp_path):

@@ -9,8 +9,7 @@ import sys
 import numpy as np
 import pytest
 from launch import run, write_config
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 RANKS = [0, 2]
 #: Runs the command line with the check of free space before each write left out, as if another program filled the disk
@@ -63,14 +62,14 @@ def test_disk_fills_up_and_is_cleared(tmp_path, small_disk, ranks):
     ballast = fill(small_disk, 2 << 20)
     line = check_full(run("run", config, "--output", output, ranks=ranks), output)
     assert "no space left" in line
-    saved = [read_checkpoint(path).attributes["step"] for path in sorted((output / "checkpoints").iterdir())]
+    saved = [read_own(path).attributes["step"] for path in sorted((output / "checkpoints").iterdir())]
     assert saved == list(range(saved[-1] + 1))
-    assert read_checkpoint(output / "latest.h5").attributes["step"] == saved[-1] > 0
+    assert read_own(output / "latest.h5").attributes["step"] == saved[-1] > 0
     ballast.unlink()
     result = run("run", config, "--output", output, "--resume", ranks=ranks)
     assert result.code == 0, result.stderr
-    assert np.isfinite(read_checkpoint(output / "latest.h5").arrays["support/images"]).all()
-    assert read_checkpoint(output / "latest.h5").attributes["step"] == 30
+    assert np.isfinite(read_own(output / "latest.h5").arrays["support/images"]).all()
+    assert read_own(output / "latest.h5").attributes["step"] == 30
 
 
 @pytest.mark.parametrize("ranks", RANKS)
@@ -81,7 +80,7 @@ def test_disk_fills_up_during_a_write(tmp_path, small_disk, ranks, program):
     fill(small_disk, 100_000)
     check_full(run("run", config, "--output", output, ranks=ranks, program=(sys.executable, "-c", program)), output)
     newest = sorted((output / "checkpoints").iterdir())[-1]
-    assert read_checkpoint(newest).attributes["step"] == read_checkpoint(output / "latest.h5").attributes["step"]
+    assert read_own(newest).attributes["step"] == read_own(output / "latest.h5").attributes["step"]
 
 
 def test_export_to_a_full_disk(small_disk, finished_run):

@@ -7,8 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from launch import run, write_config
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 WITH_GPU = (sys.executable, str(Path(__file__).with_name("with_gpu.py")))
 NETWORK = "conv relu pool flatten dense"
@@ -32,7 +31,7 @@ def test_a_run_ends_as_on_cpus_and_says_where_it_was(tmp_path, monkeypatch, meth
     succeed("run", config, "--output", tmp_path / "cpu", program=(sys.executable, "-m", "hpcdistill"))
     assert "backend cuda (float64), ranks 2" in result.stdout + result.stderr
     assert "trying MPI on the memory of GPUs" in result.stdout + result.stderr
-    gpu, cpu = (read_checkpoint(tmp_path / name / "latest.h5").arrays for name in ("gpu", "cpu"))
+    gpu, cpu = (read_own(tmp_path / name / "latest.h5").arrays for name in ("gpu", "cpu"))
     for name in ("support/images", "support/labels"):
         np.testing.assert_allclose(gpu[name], cpu[name], rtol=0, atol=1e-6 * np.abs(cpu[name]).max())
     np.testing.assert_array_equal(gpu["history/test_accuracy"], cpu["history/test_accuracy"])

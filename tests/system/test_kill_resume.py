@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 from kill_loop import STEPS_PER_KILL, Job, differences, kill_one_rank, kill_repeatedly
 from launch import run, write_config
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 KILLS = 5
 
@@ -23,7 +22,7 @@ def test_kip_killed_again_and_again(tmp_path):
 
 
 def test_label_solve_killed(tmp_path):
-    config = write_config(tmp_path / "c.toml", method="label_solve", label_solve={"chunk": 10})
+    config = write_config(tmp_path / "c.toml", method="label_solve", label_solve={"chunk": 30})
     undisturbed, disturbed = Job(config, tmp_path / "undisturbed"), Job(config, tmp_path / "disturbed")
     undisturbed.finish()
     assert kill_repeatedly(disturbed, 2, random.Random(2)) > 0
@@ -35,11 +34,11 @@ def test_label_solve_that_had_only_to_solve(tmp_path):
     config = write_config(tmp_path / "c.toml", method="label_solve", label_solve={"chunk": 400})
     job = Job(config, tmp_path / "out")
     job.finish()
-    solved = read_checkpoint(job.output / "latest.h5").arrays["support/labels"]
-    assert np.isfinite(read_checkpoint(job.checkpoints()[-1]).arrays["history/loss"][-1])
+    solved = read_own(job.output / "latest.h5").arrays["support/labels"]
+    assert np.isfinite(read_own(job.checkpoints()[-1]).arrays["history/loss"][-1])
     job.checkpoints()[-1].unlink()
     job.finish(resume=True)
-    np.testing.assert_array_equal(read_checkpoint(job.output / "latest.h5").arrays["support/labels"], solved)
+    np.testing.assert_array_equal(read_own(job.output / "latest.h5").arrays["support/labels"], solved)
     assert "finished already" in job.finish(resume=True).stdout
 
 
@@ -50,7 +49,7 @@ def test_resume_on_other_numbers_of_ranks(tmp_path):
     for ranks, steps in ((2, 4), (3, 8), (0, 12)):
         result = run("run", config, "--output", tmp_path / "parts", "--resume", f"--set=kip.steps={steps}", ranks=ranks)
         assert result.code == 0, result.stderr
-    one, other = (read_checkpoint(tmp_path / name / "latest.h5").arrays for name in ("whole", "parts"))
+    one, other = (read_own(tmp_path / name / "latest.h5").arrays for name in ("whole", "parts"))
     np.testing.assert_allclose(other["support/images"], one["support/images"], atol=1e-8)
     np.testing.assert_allclose(other["support/labels"], one["support/labels"], atol=1e-8)
 

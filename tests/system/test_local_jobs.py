@@ -9,9 +9,9 @@ import time
 import pytest
 import tomli_w
 from launch import run, wait_until, write_config
+from own_files import read_own
 
 from hpcdistill.attempt import read_attempts
-from hpcdistill.io.checkpoint import read_checkpoint
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_submit_and_wait(place):
     assert "made in the set-up" in log
     assert "ranks 2" in log
     assert listed() == [(row[0], "COMPLETED")]
-    assert read_checkpoint(place / "out/latest.h5").attributes["step"] == 4
+    assert read_own(place / "out/latest.h5").attributes["step"] == 4
 
 
 def test_points_of_a_sweep_take_turns(place):
@@ -144,7 +144,7 @@ sys.exit(main())
     assert "the jobs go on" in result.stdout
     assert "Traceback" not in result.stderr
     wait_for_states(lambda states: states == ["COMPLETED"])
-    assert read_checkpoint(place / "out/latest.h5").attributes["step"] == 300
+    assert read_own(place / "out/latest.h5").attributes["step"] == 300
 
 
 WRONG = {

@@ -10,8 +10,8 @@ import pytest
 from kill_loop import Job, differences
 from launch import ACTING, run, write_config
 from once import check_unchanged, once
+from own_files import read_own
 
-from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.evaluations import read_evaluations
 
 SETTINGS = {
@@ -52,7 +52,7 @@ def copy_of(job, folder):
 
 
 def arrays(job):
-    return read_checkpoint(job.output / "latest.h5").arrays
+    return read_own(job.output / "latest.h5").arrays
 
 
 def test_all_of_it_on_any_number_of_ranks(tmp_path):
@@ -96,7 +96,7 @@ def test_cross_entropy_on_a_schedule_is_resumed_bit_for_bit(tmp_path):
     longer = run(*whole.arguments, "--resume", "--set=kip.steps=16", ranks=2)
     assert longer.code == 0, longer.stderr
     assert "from step 12 on the schedule is that of 16 steps in all, no longer of 12: rates 0% → 15%" in longer.stdout
-    assert "step 12: kip.steps: 12 → 16" in read_checkpoint(whole.output / "latest.h5").attributes["changes"]
+    assert "step 12: kip.steps: 12 → 16" in read_own(whole.output / "latest.h5").attributes["changes"]
 
 
 def test_a_time_instead_of_a_number_of_steps(tmp_path):
@@ -108,7 +108,7 @@ def test_a_time_instead_of_a_number_of_steps(tmp_path):
         arguments = ("--resume", f"--set=kip.hours={seconds / 3600}")
         result = run("run", config, "--output", output, *arguments, ranks=2, program=program)
         assert result.code == 0, result.stderr
-        done = read_checkpoint(output / "latest.h5")
+        done = read_own(output / "latest.h5")
         assert done.arrays["kip/plan"][0] == done.attributes["step"]
         assert np.isfinite(done.arrays["history/test_accuracy"][-1])
         return result.stdout, done.attributes["step"]
@@ -126,7 +126,7 @@ def test_a_time_instead_of_a_number_of_steps(tmp_path):
 
 def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):
     job = finished(tmp_path, "out", 2)
-    attributes = read_checkpoint(job.output / "latest.h5").attributes
+    attributes = read_own(job.output / "latest.h5").attributes
     assert re.fullmatch("[0-9a-f]{64}", attributes["zca_sha256"])
     assert sorted(p.name for p in job.output.glob("*.h5")) == ["latest.h5", "preprocess.h5"]
     shown = arrays(job)["support/images_display"]
@@ -154,7 +154,7 @@ def test_zca_is_kept_once_and_named_by_the_checkpoints(tmp_path):
 
 
 def test_noise_stays_what_it_is(kept_run):
-    first = read_checkpoint(kept_run.output / "checkpoints/step-000000.h5").arrays["support/images"]
+    first = read_own(kept_run.output / "checkpoints/step-000000.h5").arrays["support/images"]
     last = arrays(kept_run)["support/images"]
     unchanged = (first == last).reshape(10, -1).sum(axis=1)
     assert unchanged.tolist() == [16] * 10
@@ -163,7 +163,7 @@ def test_noise_stays_what_it_is(kept_run):
 def test_a_run_can_start_from_another_one(tmp_path, clean_run):
     init = str(clean_run.output / "latest.h5")
     second = finished(tmp_path, "second", support={"images_per_class": 1, "init": init})
-    start = read_checkpoint(second.output / "checkpoints/step-000000.h5").arrays
+    start = read_own(second.output / "checkpoints/step-000000.h5").arrays
     np.testing.assert_array_equal(start["support/images"], arrays(clean_run)["support/images"])
     assert start["support/source_index"].tolist() == [-1] * 10
 

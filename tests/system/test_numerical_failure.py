@@ -5,8 +5,7 @@ import sys
 import numpy as np
 import pytest
 from launch import run, write_config
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 #: Runs the command line with an error in the third gradient of one rank alone.
 FAILING_RANK = """
@@ -58,7 +57,7 @@ def test_huge_learning_rate(tmp_path, ranks, every):
     result = run("run", config, "--output", tmp_path / "out", ranks=ranks)
     check_numerical(result, "at step 1", "kip.learning_rate")
     for name in ("latest.h5", "best.h5"):
-        saved = read_checkpoint(tmp_path / "out" / name)
+        saved = read_own(tmp_path / "out" / name)
         assert saved.attributes["step"] == 0
         assert np.abs(saved.arrays["support/images"]).max() < 10
     assert [path.name for path in (tmp_path / "out/checkpoints").iterdir()] == ["step-000000.h5"]
@@ -73,7 +72,7 @@ def test_other_ways_out_of_range(tmp_path, settings):
     config = write_config(tmp_path / "c.toml")
     result = run("run", config, "--output", tmp_path / "out", *(f"--set={setting}" for setting in settings))
     check_numerical(result, "at step 1", "kip.learning_rate")
-    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 0
+    assert read_own(tmp_path / "out/latest.h5").attributes["step"] == 0
 
 
 def test_last_good_support_is_saved_between_checkpoints(tmp_path):
@@ -81,7 +80,7 @@ def test_last_good_support_is_saved_between_checkpoints(tmp_path):
     program = (sys.executable, "-c", FAILING_STEP)
     result = run("run", config, "--output", tmp_path / "out", program=program)
     check_numerical(result, "out of range")
-    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 3
+    assert read_own(tmp_path / "out/latest.h5").attributes["step"] == 3
 
 
 def test_one_rank_fails_alone(tmp_path):
@@ -91,7 +90,7 @@ def test_one_rank_fails_alone(tmp_path):
     assert result.code == 1
     assert result.error_lines == ["hpcdistill: internal error on rank 1:"]
     assert "LookupError: a cosmic ray" in result.stderr
-    assert read_checkpoint(tmp_path / "out/latest.h5").attributes["step"] == 1
+    assert read_own(tmp_path / "out/latest.h5").attributes["step"] == 1
 
 
 def test_the_remedy_can_be_taken_and_is_noted(tmp_path):
@@ -104,5 +103,5 @@ def test_the_remedy_can_be_taken_and_is_noted(tmp_path):
     assert result.code == 0, result.stderr
     assert "settings were changed on the way: step 0: kernel.precision: 'mixed' → 'float64'" in result.stdout
     assert run(*command, "--set=kip.learning_rate=0.02", "--set=kernel.precision=float64").code == 0
-    notes = read_checkpoint(tmp_path / "out/latest.h5").attributes["changes"].splitlines()
+    notes = read_own(tmp_path / "out/latest.h5").attributes["changes"].splitlines()
     assert notes == ["step 0: kernel.precision: 'mixed' → 'float64'", "step 0: kip.learning_rate: 1e+200 → 0.02"]

@@ -6,10 +6,9 @@ import h5py
 import numpy as np
 import pytest
 from launch import run, write_config
+from own_files import read_own
 from refused import check_refused
 from sklearn.datasets import load_digits
-
-from hpcdistill.io.checkpoint import read_checkpoint
 
 
 def succeed(*arguments, ranks=0):
@@ -35,7 +34,7 @@ def test_a_class_smaller_than_the_support(tail, tmp_path):
     arguments = ["run", tail, "--output", tmp_path / "out", "--set=support.images_per_class=5"]
     check_refused(arguments, ["class 9", "3 training images", "support.init=noise"], 2, tmp_path)
     succeed(*arguments, "--set=support.init=noise", ranks=2)
-    labels = read_checkpoint(tmp_path / "out/checkpoints/step-000000.h5").arrays["support/labels"]
+    labels = read_own(tmp_path / "out/checkpoints/step-000000.h5").arrays["support/labels"]
     assert labels.argmax(axis=1).tolist() == np.repeat(np.arange(10), 5).tolist()
 
 
@@ -45,7 +44,7 @@ def test_validation_and_batches_of_classes_of_different_sizes(tail, tmp_path):
     assert "validation " in text
     text = succeed("run", tail, "--output", tmp_path / "other", "--set=kip.balance=proportional", "--set=kip.batch=100")
     assert "classes have" not in text
-    supports = [read_checkpoint(tmp_path / name / "latest.h5").arrays["support/images"] for name in ("out", "other")]
+    supports = [read_own(tmp_path / name / "latest.h5").arrays["support/images"] for name in ("out", "other")]
     assert not np.array_equal(*supports)
     text = succeed("evaluate", tmp_path / "out/latest.h5")
     accuracy, balanced = map(float, re.search(r"test accuracy ([\d.]+)%, balanced ([\d.]+)%", text).groups())
@@ -121,7 +120,7 @@ def test_any_size_and_shape(tmp_path, name):
     config = write_config(tmp_path / "c.toml", data={"name": "own.npz", "axes": "nhwc"},
                           kernel={"architecture": "conv relu flatten dense"}, kip={"batch": 4, "steps": 1})  # fmt: skip
     succeed("run", config, "--output", tmp_path / "out")
-    assert read_checkpoint(tmp_path / "out/latest.h5").arrays["support/images"].shape == (2, *shape)
+    assert read_own(tmp_path / "out/latest.h5").arrays["support/images"].shape == (2, *shape)
 
 
 def test_many_classes(tmp_path):
@@ -130,4 +129,4 @@ def test_many_classes(tmp_path):
     np.savez(tmp_path / "own.npz", images=images, labels=labels)
     config = write_config(tmp_path / "c.toml", data={"name": "own.npz"}, kip={"batch": 1000, "steps": 1})
     succeed("run", config, "--output", tmp_path / "out", ranks=2)
-    assert read_checkpoint(tmp_path / "out/latest.h5").arrays["support/labels"].shape == (1000, 1000)
+    assert read_own(tmp_path / "out/latest.h5").arrays["support/labels"].shape == (1000, 1000)

@@ -5,11 +5,11 @@ import re
 import numpy as np
 import pytest
 from launch import run, write_config
+from own_files import read_own
 from PIL import Image
 from refused import check_refused
 from sklearn.datasets import load_digits
 
-from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.torch_file import read_torch
 
 
@@ -34,23 +34,23 @@ def test_an_export_is_read_back_to_the_same_accuracy(finished_run, tmp_path, for
     checkpoint = finished_run / "out/latest.h5"
     output = tmp_path / {"npz": "set.npz", "torch": "set.pt", "images": "set"}[form]
     assert f"wrote {output}" in succeed("export", checkpoint, "--format", form, "--output", output)
-    own = 100 * read_checkpoint(checkpoint).arrays["history/test_accuracy"][-1]
+    own = 100 * read_own(checkpoint).arrays["history/test_accuracy"][-1]
     found = measured(finished_run / "c.toml", f"{output}{'/' * output.is_dir()}", tmp_path / "again")
     assert abs(found - own) <= error + 0.005  # as printed
 
 
 def test_the_papers_released_layout(finished_run, tmp_path):
     """`images` and `labels` in the space that kernels see: the same figure to the last digit."""
-    arrays = read_checkpoint(finished_run / "out/latest.h5").arrays
+    arrays = read_own(finished_run / "out/latest.h5").arrays
     np.savez(tmp_path / "set.npz", images=arrays["support/images"], labels=arrays["support/labels"])
     measured(finished_run / "c.toml", tmp_path / "set.npz", tmp_path / "again")
-    again = read_checkpoint(tmp_path / "again/latest.h5").arrays
+    again = read_own(tmp_path / "again/latest.h5").arrays
     assert again["history/test_accuracy"][-1] == arrays["history/test_accuracy"][-1]
     np.testing.assert_array_equal(again["support/labels"], arrays["support/labels"])
 
 
 def test_exported_pictures_and_tensors(finished_run, tmp_path):
-    checkpoint = read_checkpoint(finished_run / "out/latest.h5").arrays
+    checkpoint = read_own(finished_run / "out/latest.h5").arrays
     succeed("export", finished_run / "out/latest.h5", "--format", "images", "--output", tmp_path / "set")
     assert sorted(path.name for path in (tmp_path / "set").iterdir()) == [*"0123456789", "labels.csv"]
     picture = np.asarray(Image.open(tmp_path / "set/3/00003.png"))
@@ -79,7 +79,7 @@ def test_from_a_folder_of_pictures_to_one_and_to_a_network(tmp_path, monkeypatch
     assert Image.open(tmp_path / "look.png").width > 600
     config = write_config(tmp_path / "c.toml", data={"name": "./pictures", "size": 8}, kip={"steps": 20, "batch": 100})
     succeed("run", config, "--output", tmp_path / "out", ranks=2)
-    checkpoint = read_checkpoint(tmp_path / "out/latest.h5")
+    checkpoint = read_own(tmp_path / "out/latest.h5")
     assert checkpoint.class_names() == [f"digit {k}" for k in range(10)]
     first, last = checkpoint.arrays["history/test_accuracy"][[0, -1]]
     assert last > first + 0.05

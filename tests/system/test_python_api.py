@@ -6,11 +6,11 @@ import sys
 import numpy as np
 import pytest
 from launch import run, write_config
+from own_files import read_own
 
 import hpcdistill
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.errors import CheckpointError, InputError
-from hpcdistill.io.checkpoint import read_checkpoint
 
 
 @pytest.mark.parametrize("precision", ["float64", "mixed"])
@@ -20,7 +20,7 @@ def test_a_loaded_set_predicts_as_the_run_did(tmp_path, precision, zca):
                           kernel={"architecture": "conv relu pool flatten dense", "precision": precision})  # fmt: skip
     assert run("run", config, "--output", tmp_path / "out").code == 0
     found = hpcdistill.load(tmp_path / "out/latest.h5")
-    stored = read_checkpoint(tmp_path / "out/latest.h5").arrays
+    stored = read_own(tmp_path / "out/latest.h5").arrays
     test = load_dataset("digits").test
     accuracy = (found.predict(test.images).argmax(axis=1) == test.labels).mean()
     assert accuracy == stored["history/test_accuracy"][-1]

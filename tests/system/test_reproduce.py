@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from launch import run
+from own_files import read_own
 from test_bad_input import idx
 
 from hpcdistill.config import parse_config
-from hpcdistill.io.checkpoint import read_checkpoint
 
 
 @pytest.fixture
@@ -67,7 +67,7 @@ def test_a_time_for_each_run(tmp_path, root):
     result = run(*command)
     assert result.code == 0, result.stderr
     assert result.stdout.startswith("mnist-convnet-1: 4 s; published 97.3 %, reached before: ")
-    saved = read_checkpoint(tmp_path / "out/kip-convnet/mnist-convnet-1/seed=0/latest.h5")
+    saved = read_own(tmp_path / "out/kip-convnet/mnist-convnet-1/seed=0/latest.h5")
     config = parse_config(saved.attributes["config"])
     assert (config.kip.hours, config.kip.loss, config.kip.schedule) == (0.001, "cross_entropy", "cosine")
     assert config.augment.rotation == 0

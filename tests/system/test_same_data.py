@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from launch import run, write_config
 from once import check_unchanged, once
+from own_files import read_own
 from refused import check_refused
 
 from hpcdistill.data.readers import load_dataset
-from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.evaluations import read_evaluations
 
 
@@ -53,7 +53,7 @@ def succeed(*arguments, ranks=0):
 
 def test_data_named_by_a_relative_name_are_found_from_anywhere(own_run, own_copy):
     path = own_copy / "out/latest.h5"
-    assert read_checkpoint(path).attributes["dataset"] == "own.npz"
+    assert read_own(path).attributes["dataset"] == "own.npz"
     assert f'name = "{own_run}/own.npz"' in succeed("inspect", path)
     assert "10 support images, FC1 NTK: test accuracy" in succeed("evaluate", path)
 
@@ -63,7 +63,7 @@ def test_data_that_moved_are_the_same_data(own_copy):
     text = succeed("run", own_copy / "c.toml", "--output", own_copy / "out", "--resume", "--set=kip.steps=6",
                    f"--set=data.name={own_copy}/moved.npz", ranks=2)  # fmt: skip
     assert "resuming from" in text
-    assert read_checkpoint(own_copy / "out/latest.h5").attributes["step"] == 6
+    assert read_own(own_copy / "out/latest.h5").attributes["step"] == 6
 
 
 @pytest.mark.parametrize("ranks", [0, 2])

@@ -19,8 +19,7 @@ from launch import (
     wait_until,
     write_config,
 )
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 #: The command line, where an evaluation's first note of its progress asks all ranks' first to stop.
 STOP_IN_EVALUATION = """
@@ -75,7 +74,7 @@ def test_kip_stops_and_goes_on(tmp_path, ranks, number, to_rank):
     assert code == 75
     told = [line for line in stderr.splitlines() if line.startswith("hpcdistill:")]
     assert told == [f"hpcdistill: stopped by {number.name}; what was computed is saved. Continue with --resume."]
-    assert read_checkpoint(stopped.output / "latest.h5").attributes["step"] < STEPS
+    assert read_own(stopped.output / "latest.h5").attributes["step"] < STEPS
     assert "no finished step is lost" in stopped.finish(resume=True).stdout
     assert differences(stopped, undisturbed) == []
 
@@ -105,11 +104,11 @@ def test_label_solve_may_change_its_chunks_on_the_way(tmp_path):
     assert run(*stopped.arguments, program=(sys.executable, "-c", STOP_AFTER_SAVING)).code == 75
     result = run(*stopped.arguments, "--resume", "--set=label_solve.chunk=100")
     assert result.code == 0, result.stderr
-    solved = read_checkpoint(tmp_path / "out/latest.h5").arrays
+    solved = read_own(tmp_path / "out/latest.h5").arrays
     assert solved["label_solve/absorbed"].tolist() == [1297]
     whole = Job(config, tmp_path / "whole", 0)
     whole.finish()
-    wanted = read_checkpoint(tmp_path / "whole/latest.h5").arrays["support/labels"]
+    wanted = read_own(tmp_path / "whole/latest.h5").arrays["support/labels"]
     assert abs(solved["support/labels"] - wanted).max() < 1e-8 * abs(wanted).max()
 
 

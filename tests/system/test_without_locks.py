@@ -4,8 +4,7 @@ import subprocess
 
 import pytest
 from launch import run
-
-from hpcdistill.io.checkpoint import read_checkpoint
+from own_files import read_own
 
 NO_LOCKS = """
 #include <cerrno>
@@ -29,7 +28,7 @@ def test_a_run_is_made_resumed_read_and_evaluated(finished_run, tmp_path, withou
         result = run("run", finished_run / "c.toml", "--output", output, "--resume", f"--set=kip.steps={steps}",
                      ranks=ranks, prefix=without_locks)  # fmt: skip
         assert result.code == 0, result.stderr
-    assert read_checkpoint(output / "latest.h5").attributes["step"] == 4
+    assert read_own(output / "latest.h5").attributes["step"] == 4
     for command in ("inspect", "evaluate", "export"):
         result = run(command, output / "latest.h5", prefix=without_locks)
         assert result.code == 0, result.stderr

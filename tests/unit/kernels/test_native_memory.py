@@ -78,7 +78,7 @@ def growth(arguments, call):
 @pytest.mark.parametrize(
     "arguments",
     [
-        "'ConvNet', (32, 32, 3), 16, 400, 'float32'",
+        "'ConvNet', (32, 32, 3), 16, 200, 'float32'",
         "'ConvNet', (32, 32, 3), 3, 100, 'float64'",
         "'Myrtle-5', (32, 32, 3), 1, 16, 'float32'",
         "'Myrtle-5', (32, 32, 3), 1, 16, 'float64'",
