@@ -14,6 +14,7 @@ from hpcdistill.api.kernel import NeuralKernel
 from hpcdistill.api.ridge import solve_ridge
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
+from hpcdistill.data.readers.distilled import is_foreign
 from hpcdistill.errors import InputError
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.io.export import export_npz
@@ -124,13 +125,17 @@ class DistilledSet:
         return Zca(standardisation, stored.matrix, stored.reg, stored.display_norm)
 
 
-def load(path: str | Path) -> DistilledSet:
-    """Read a distilled set from a checkpoint, such as `OUTPUT/latest.h5`.
+def load(path: str | Path, *settings: str) -> DistilledSet:
+    """Read a distilled set: a checkpoint, such as `OUTPUT/latest.h5`, or a set of somebody else.
 
-    A set of somebody else becomes a checkpoint by `hpcdistill run … --set support.init=FILE --set kip.steps=0`.
+    Args:
+        path: a checkpoint; an `.npz` or `.pt` file with images and labels, or a folder of pictures for each class.
+        settings: what a file of somebody else cannot say, as on the command line: `"data.name=mnist"`,
+            `"kernel.architecture=ConvNet"`, `"preprocess.zca=true"`. None for a checkpoint.
 
     Raises:
         CheckpointError: it cannot be read, or is no checkpoint.
+        ConfigError, DataError: a set of somebody else, of which the settings do not say enough, or that does not fit.
 
     Example:
         >>> import hpcdistill
@@ -138,7 +143,14 @@ def load(path: str | Path) -> DistilledSet:
         >>> (distilled.predict(raw_images).argmax(axis=1) == classes).mean()    # doctest: +SKIP
         0.938
     """
-    source = Path(path).resolve()
+    source = Path(path)
+    if is_foreign(source):
+        from hpcdistill.run.adopt import adopt_here  # which needs MPI
+
+        source = adopt_here(source, list(settings))
+    elif settings:
+        raise InputError(f"{path}: is a checkpoint, which has its settings: {', '.join(settings)} cannot be changed.")
+    source = source.resolve()
     checkpoint = read_checkpoint(source)
     return DistilledSet(
         images=checkpoint.images("support/images"),

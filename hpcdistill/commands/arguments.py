@@ -3,6 +3,41 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
+
+
+def add_distilled(parser: argparse.ArgumentParser, *, several: bool = False, overrides: bool = False) -> None:
+    """Declare the distilled set, or several, that a command takes, and what says what a file of others cannot say.
+
+    Args:
+        overrides: whether settings also override those of a checkpoint.
+    """
+    name, nargs = ("files", "+") if several else ("file", None)
+    parser.add_argument(name, metavar="FILE", type=Path, nargs=nargs,
+                        help="a checkpoint, such as OUTPUT/latest.h5; or the .npz, .pt or folder of pictures of a "
+                        "distilled set of somebody else")  # fmt: skip
+    override = "override one key of the stored configuration, such as data.root=DIR; " if overrides else ""
+    parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
+                        help=f"{override}for a set of somebody else, what it cannot say: data.name=NAME, and where it "
+                        "is not the default kernel.architecture=NETWORK, preprocess.zca=true, …")  # fmt: skip
+
+
+def checkpoint_of(file: Path, settings: list[str]) -> Path:
+    """Return the checkpoint of a distilled set: the file itself, or what is made of a set of somebody else.
+
+    Raises:
+        ConfigError: settings for a checkpoint, which has its own.
+    """
+    from hpcdistill.data.readers.distilled import is_foreign
+    from hpcdistill.errors import ConfigError
+
+    if not is_foreign(file):
+        if settings:
+            raise ConfigError(f"{file}: is a checkpoint, whose settings are its own. Leave out --set {settings[0]}.")
+        return file
+    from hpcdistill.run.adopt import adopt_here
+
+    return adopt_here(file, settings)
 
 
 def positive(text: str) -> int:

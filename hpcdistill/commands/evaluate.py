@@ -7,6 +7,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdistill.commands.arguments import add_distilled
+
 if TYPE_CHECKING:
     from mpi4py import MPI
 
@@ -35,16 +37,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
         Figures are kept in the run's folder, in evaluations/, from which `export --format html` takes them. Draws of
         natural images that are there already, of the same data and settings, are not measured again.
+
+        A set of somebody else, a .npz or .pt file or a folder of pictures, needs what it cannot say itself:
+
+          hpcdistill evaluate kip_mnist.npz --set data.name=mnist --set kernel.architecture=ConvNet
         """
     )
-    parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
+    add_distilled(parser, overrides=True)
     parser.add_argument("--kernel", dest="kernels", metavar="ARCHITECTURE", action="append", default=[],
                         help="another architecture than it was distilled with; may be repeated")  # fmt: skip
     parser.add_argument("--natural", metavar="1,10,100,all", default="",
                         help="compare with so many times as many random natural images (all: every one)")  # fmt: skip
     parser.add_argument("--draws", type=int, default=3, metavar="N", help="random draws of each size (default: 3)")
-    parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
-                        help="override one key of the stored configuration, such as data.root=DIR")  # fmt: skip
 
 
 def main(args: argparse.Namespace) -> int:
@@ -65,16 +69,18 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
+    from hpcdistill.run.adopt import adopt
     from hpcdistill.run.evaluate import for_evaluation, load_evaluation, with_kernel
 
     if args.draws < 1:
         raise ConfigError(f"--draws must be at least 1, not {args.draws}.")
-    checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
+    file = adopt(comm, args.file, args.settings)
+    checkpoint = on_root(comm, lambda: read_checkpoint(file))
     config = for_evaluation(parse_stored(checkpoint.attribute("config"), args.settings, str(args.file)))
     names = args.kernels or [config.kernel.architecture]
     configs = [config.with_architecture(name) for name in names]
     _ = [one.architecture for one in configs]  # raises if one is unknown
-    directory = RunDirectory.of_checkpoint(args.file)
+    directory = RunDirectory.of_checkpoint(file)
     with Reporter(comm.Get_rank() == 0) as reporter:
         experiment = load_evaluation(comm, configs[0], checkpoint, directory, reporter)
         for name in names:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
+from hpcdistill.commands.arguments import add_distilled, checkpoint_of
+
 if TYPE_CHECKING:
     from hpcdistill.io.checkpoint import Checkpoint
 
@@ -24,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "html: one file with everything in it: result beside the papers', images, labels, accuracy and loss over the "
         "steps, what `evaluate` has measured, configuration."
     )
-    parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
+    add_distilled(parser)
     parser.add_argument("--format", choices=tuple(ENDINGS), default="npz", help="default: npz")
     parser.add_argument("--output", type=Path, metavar="PATH", help="default: FILE with the new ending, resolved")
 
@@ -36,7 +38,8 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.io.export_images import export_images
     from hpcdistill.whole_file import whole_file
 
-    checkpoint = read_checkpoint(args.file)
+    path = checkpoint_of(args.file, args.settings)
+    checkpoint = read_checkpoint(path)
     source = args.file.resolve()
     output = args.output or source.with_name(source.stem + ENDINGS[args.format])
     try:
@@ -44,7 +47,7 @@ def main(args: argparse.Namespace) -> int:
             export_images(checkpoint, output)
         else:
             with whole_file(output) as file:
-                _export(args, checkpoint, file)
+                _export(path, args.format, checkpoint, file)
     except OSError as error:
         raise StorageError(
             f"{output}: cannot be written ({error.strerror or error}). Give another one with --output."
@@ -53,20 +56,20 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _export(args: argparse.Namespace, checkpoint: Checkpoint, file: BinaryIO) -> None:
+def _export(path: Path, form: str, checkpoint: Checkpoint, file: BinaryIO) -> None:
     from hpcdistill.io.export import export_npz, export_png
     from hpcdistill.io.export_images import export_torch
     from hpcdistill.io.run_directory import RunDirectory
 
-    directory = RunDirectory.of_checkpoint(args.file)
-    if args.format == "npz":
+    directory = RunDirectory.of_checkpoint(path)
+    if form == "npz":
         export_npz(checkpoint, file, directory.preprocess)
-    elif args.format == "torch":
+    elif form == "torch":
         export_torch(checkpoint, file)
-    elif args.format == "png":
+    elif form == "png":
         export_png(checkpoint, file)
     else:
-        _export_html(args.file, checkpoint, file, directory.path)
+        _export_html(path, checkpoint, file, directory.path)
 
 
 def _export_html(path: Path, checkpoint: Checkpoint, file: BinaryIO, folder: Path) -> None:

@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdistill.commands.arguments import add_distilled, checkpoint_of
+
 if TYPE_CHECKING:
     import numpy as np
     from rich.table import Table
@@ -21,14 +23,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
         "One FILE: its origin, arrays, configuration and history. Several: a table with a row for each."
     )
-    parser.add_argument("files", metavar="FILE.h5", type=Path, nargs="+", help="checkpoints, such as OUTPUT/latest.h5")
+    add_distilled(parser, several=True)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the content of one file, or a comparison of several."""
     from hpcdistill.io.checkpoint import read_checkpoint
 
-    checkpoints = [(path, read_checkpoint(path)) for path in args.files]
+    checkpoints = [(path, read_checkpoint(checkpoint_of(path, args.settings))) for path in args.files]
     if len(checkpoints) == 1:
         _describe(*checkpoints[0])
     else:

@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcdistill.commands.arguments import number_from_zero, positive, positive_number
+from hpcdistill.commands.arguments import add_distilled, number_from_zero, positive, positive_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,11 +44,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         Figures are kept in the run's folder, in evaluations/, from which `export --format html` takes them.
         """
     )
-    parser.add_argument("file", metavar="FILE.h5", type=Path, help="a checkpoint, such as OUTPUT/latest.h5")
+    add_distilled(parser, overrides=True)
     _add_network_arguments(parser)
     _add_training_arguments(parser)
-    parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
-                        help="override one key of the stored configuration, such as data.root=DIR")  # fmt: skip
     parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, too")
 
 
@@ -95,16 +93,18 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
+    from hpcdistill.run.adopt import adopt
     from hpcdistill.run.evaluate import for_evaluation, load_evaluation
     from hpcdistill.run.transfer import transfer
 
     on_root(comm, lambda: check_writable(args.json))
-    checkpoint = on_root(comm, lambda: read_checkpoint(args.file))
+    file = adopt(comm, args.file, args.settings)
+    checkpoint = on_root(comm, lambda: read_checkpoint(file))
     x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
     config = for_evaluation(parse_stored(checkpoint.attribute("config"), args.settings, str(args.file)))
     config = config.with_architecture(args.architecture or config.kernel.architecture)
     _ = config.architecture  # raises if it is unknown
-    directory = RunDirectory.of_checkpoint(args.file)
+    directory = RunDirectory.of_checkpoint(file)
     with Reporter(comm.Get_rank() == 0) as reporter:
         experiment = load_evaluation(comm, config, checkpoint, directory, reporter)
         request = _request(args)

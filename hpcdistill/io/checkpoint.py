@@ -119,11 +119,8 @@ def read_checkpoint(path: Path, group: str = "", *, apart: bool = True) -> Check
     Raises:
         CheckpointError: the file is missing, is no HDF5 file, is incomplete, or has another schema.
     """
-    if os.path.isdir(path) or path.suffix in (".npz", ".pt", ".pth"):
-        raise CheckpointError(
-            f"{path}: is no checkpoint. If it is a distilled set, make it one: `hpcdistill run CONFIG.toml --set "
-            f"support.init={path} --set kip.steps=0`, with its data set, preprocessing and network in CONFIG.toml."
-        )
+    if os.path.isdir(path):
+        raise CheckpointError(f"{path}: is a folder. Give the checkpoint of a run, such as {path}/latest.h5.")
     try:
         content = (read_apart if apart else read_content)(path, [group] if group else [])
     except FileNotFoundError:

@@ -76,20 +76,28 @@ def noise_of(config: Config, shape: tuple[int, ...]) -> np.ndarray:
 
 def _from_file(experiment: Experiment, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     path = Path(experiment.config.support.init)
-    if path.suffix in (".h5", ".hdf5"):
-        x_s, y_s = _from_checkpoint(experiment, path)
-    elif path.is_dir() or path.suffix in FILE_SUFFIXES:
-        x_s, y_s = _from_distilled(experiment, path)
-    else:
-        raise ConfigError(
-            f"support.init is {str(path)!r}. Valid: natural, noise, or the name of a .h5, .npz or .pt file or a folder."
-        )
+    x_s, y_s = support_from_file(experiment, path)
     if x_s.shape != shape or y_s.shape != (shape[0], experiment.dataset.n_classes):
         raise ConfigError(
             f"support.init: {path} has images {x_s.shape} and labels {y_s.shape}, but this run needs {shape} and "
             f"{(shape[0], experiment.dataset.n_classes)}. Set support.images_per_class, or use another file."
         )
     return x_s, y_s
+
+
+def support_from_file(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Return the preprocessed images and the labels of a distilled set, float64, for this data set and preprocessing.
+
+    Raises:
+        ConfigError, DataError, CheckpointError: as `make_initial_support`.
+    """
+    if path.suffix in (".h5", ".hdf5"):
+        return _from_checkpoint(experiment, path)
+    if path.is_dir() or path.suffix in FILE_SUFFIXES:
+        return _from_distilled(experiment, path)
+    raise ConfigError(
+        f"support.init is {str(path)!r}. Valid: natural, noise, or the name of a .h5, .npz or .pt file or a folder."
+    )
 
 
 def _from_checkpoint(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:

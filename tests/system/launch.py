@@ -59,6 +59,13 @@ def run(*arguments, ranks=0, program=HPCDISTILL, prefix=(), timeout=TIMEOUT_SECO
     return Result(process.returncode, stdout, stderr)
 
 
+def succeed(*arguments, ranks=0):
+    """Run a command that is to succeed; return what it prints."""
+    result = run(*arguments, ranks=ranks)
+    assert result.code == 0, result.stderr
+    return result.stdout
+
+
 def start(command, **popen):
     """Start a command in a session of its own, by which `end_session` finds all that it starts."""
     return subprocess.Popen(command, start_new_session=True, text=True, env=os.environ | ENVIRONMENT, **popen)

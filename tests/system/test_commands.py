@@ -4,15 +4,9 @@ import re
 
 import numpy as np
 import pytest
-from launch import run, write_config
+from launch import run, succeed, write_config
 from own_files import read_own
 from PIL import Image
-
-
-def succeed(*arguments, ranks=0):
-    result = run(*arguments, ranks=ranks)
-    assert result.code == 0, result.stderr
-    return result.stdout
 
 
 def history(path, name):

@@ -5,16 +5,10 @@ import re
 import h5py
 import numpy as np
 import pytest
-from launch import run, write_config
+from launch import succeed, write_config
 from own_files import read_own
 from refused import check_refused
 from sklearn.datasets import load_digits
-
-
-def succeed(*arguments, ranks=0):
-    result = run(*arguments, ranks=ranks)
-    assert result.code == 0, result.stderr
-    return result.stdout
 
 
 @pytest.fixture

@@ -1,22 +1,18 @@
 """What is exported is read back, and pictures in a folder become a distilled set, pictures again, and a network."""
 
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
-from launch import run, write_config
+from launch import succeed, write_config
 from own_files import read_own
 from PIL import Image
 from refused import check_refused
 from sklearn.datasets import load_digits
 
 from hpcdistill.torch_file import read_torch
-
-
-def succeed(*arguments, ranks=0):
-    result = run(*arguments, ranks=ranks)
-    assert result.code == 0, result.stderr
-    return result.stdout
 
 
 def accuracy(text):
@@ -47,6 +43,60 @@ def test_the_papers_released_layout(finished_run, tmp_path):
     again = read_own(tmp_path / "again/latest.h5").arrays
     assert again["history/test_accuracy"][-1] == arrays["history/test_accuracy"][-1]
     np.testing.assert_array_equal(again["support/labels"], arrays["support/labels"])
+
+
+def test_every_command_takes_sets_of_others(finished_run, tmp_path, monkeypatch):
+    """The released layout, once as it comes, and once as a folder of pictures."""
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    own = read_own(finished_run / "out/latest.h5").arrays
+    theirs = tmp_path / "it's, theirs.npz"
+    np.savez(theirs, images=own["support/images"], labels=own["support/labels"])
+    settings = ["--set", "data.name=digits", "--set", "kernel.architecture=FC1"]
+    told = succeed("evaluate", theirs, *settings, ranks=2)
+    (kept,) = (tmp_path / "data/sets").glob("*/latest.h5")
+    assert f"a checkpoint of it is kept in {kept}" in told
+    assert f"test accuracy {own['history/test_accuracy'][-1]:.2%}" in told
+    assert "is kept in" not in succeed("evaluate", theirs, *settings)
+    assert "/support/images                 float64  (10, 8, 8, 1)" in succeed("inspect", theirs, *settings)
+    assert str(tmp_path / "it's, theirs.pt") in succeed("export", theirs, "--format", "torch", *settings)
+    tensors = read_torch(tmp_path / "it's, theirs.pt")
+    np.testing.assert_array_equal(tensors["images_display"][:, 0], own["support/images_display"][..., 0])
+    succeed("export", theirs, "--format", "images", *settings)
+    pictures = tmp_path / "it's, theirs-images"
+    assert abs(accuracy(succeed("evaluate", pictures, *settings)) - accuracy(told)) <= 1
+    short = ["--width", "16", "--steps", "5", "--seeds", "1", "--natural-draws", "1"]
+    assert "10 distilled images: test accuracy" in succeed("transfer", theirs, *short, *settings)
+
+
+def test_an_export_of_ours_says_all_itself(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    succeed("export", finished_run / "out/latest.h5", "--output", tmp_path / "set.npz")
+    own = read_own(finished_run / "out/latest.h5")
+    program = f"""
+import hpcdistill, numpy as np
+from hpcdistill.data.readers import load_dataset
+found, test = hpcdistill.load({str(tmp_path / "set.npz")!r}), load_dataset("digits").test
+np.save({str(tmp_path / "images.npy")!r}, found.images)
+print((found.predict(test.images).argmax(axis=1) == test.labels).mean())"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert float(done.stdout.splitlines()[-1]) == own.history()["test_accuracy"][-1]
+    np.testing.assert_array_equal(np.load(tmp_path / "images.npy"), own.arrays["support/images"])
+    assert accuracy(succeed("evaluate", tmp_path / "set.npz", "--set=data.test_size=100")) > 50
+
+
+def test_what_is_missing_of_a_set_of_others_is_asked_for(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    np.savez(tmp_path / "set.npz", images=np.zeros((20, 8, 8)), labels=np.arange(20) % 10)
+    for command, ranks in (("evaluate", 2), ("inspect", 0)):
+        check_refused([command, tmp_path / "set.npz"], ["--set data.name=NAME"], ranks, tmp_path)
+    wrong = [tmp_path / "set.npz", "--set=data.name=digits", "--set=kernel.architecture=VGG"]
+    check_refused(["evaluate", *wrong], ["VGG", "ConvNet"], 0, tmp_path)
+    np.savez(tmp_path / "odd.npz", images=np.zeros((20, 9, 8)), labels=np.arange(20) % 10)
+    check_refused(["transfer", tmp_path / "odd.npz", "--set=data.name=digits"], ["(9, 8, 1)", "(8, 8, 1)"], 0, tmp_path)
+    check_refused(["evaluate", tmp_path / "no.npz", "--set=data.name=digits"], ["no such file"], 0, tmp_path)
+    checkpoint = finished_run / "out/latest.h5"
+    check_refused(["export", checkpoint, "--set=data.name=digits"], ["is a checkpoint", "Leave out"], 0, tmp_path)
+    check_refused(["inspect", finished_run / "out"], [f"{finished_run}/out/latest.h5"], 0, tmp_path)
 
 
 def test_exported_pictures_and_tensors(finished_run, tmp_path):

@@ -35,10 +35,12 @@ def test_a_loaded_set_predicts_as_the_run_did(tmp_path, precision, zca):
         found.predict(test.images[:, :7])
 
 
-def test_what_is_no_checkpoint(tmp_path):
-    np.savez(tmp_path / "set.npz", images=np.zeros((2, 3, 3)))
-    with pytest.raises(CheckpointError, match="support.init=.*set.npz --set kip.steps=0"):
-        hpcdistill.load(tmp_path / "set.npz")
+def test_what_is_no_checkpoint(finished_run, tmp_path):
+    with pytest.raises(InputError, match="is a checkpoint"):
+        hpcdistill.load(finished_run / "out/latest.h5", "data.name=digits")
+    (tmp_path / "a.h5").write_bytes(b"nothing")
+    with pytest.raises(CheckpointError, match="cannot be read as HDF5"):
+        hpcdistill.load(tmp_path / "a.h5")
 
 
 def test_loading_needs_neither_mpi_nor_jax(finished_run):

@@ -5,7 +5,7 @@ import shutil
 
 import numpy as np
 import pytest
-from launch import run, write_config
+from launch import run, succeed, write_config
 from once import check_unchanged, once
 from own_files import read_own
 from refused import check_refused
@@ -43,12 +43,6 @@ def own_copy(own_run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(own_run, folder, symlinks=True)
     return folder
-
-
-def succeed(*arguments, ranks=0):
-    result = run(*arguments, ranks=ranks)
-    assert result.code == 0, result.stderr
-    return result.stdout
 
 
 def test_data_named_by_a_relative_name_are_found_from_anywhere(own_run, own_copy):

@@ -42,6 +42,23 @@ class DistilledSet:
     notes: tuple[str, ...] = ()
 
 
+def is_foreign(path: Path) -> bool:
+    """Return whether a distilled set is of somebody else, and no checkpoint of a run, by what kind of file it is."""
+    return path.suffix in FILE_SUFFIXES or (path.is_dir() and not (path / "latest.h5").is_symlink())
+
+
+def stored_settings(path: Path) -> str:
+    """Return the configuration, TOML, that an `.npz` of ours says its set was made with; "" where there is none.
+
+    Raises:
+        DataError: the file cannot be read.
+    """
+    if path.suffix != ".npz":
+        return ""
+    found = read_npz(path, lambda names: [name for name in names if name == "config"])
+    return str(found["config"]) if "config" in found else ""
+
+
 def read_distilled(path: Path, class_names: Sequence[str], images: str = "", labels: str = "") -> DistilledSet:
     """Read a distilled set.
 

@@ -1,0 +1,94 @@
+"""Distilled sets of others, made checkpoints of, so that everything that takes a checkpoint takes them, too."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from mpi4py import MPI
+
+from hpcdistill.config import Config, parse_config, parse_stored
+from hpcdistill.data.readers.distilled import is_foreign, stored_settings
+from hpcdistill.data.readers.locate import data_root
+from hpcdistill.distill.history import History
+from hpcdistill.errors import ConfigError, DataError
+from hpcdistill.io.checkpoint import SCHEMA_VERSION
+from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.progress import Reporter
+from hpcdistill.run.evaluate import for_evaluation
+from hpcdistill.run.experiment import load_experiment
+from hpcdistill.run.initial_support import support_from_file
+from hpcdistill.run.preprocessing import keep_preprocessing
+from hpcdistill.run.recorder import Recorder
+
+
+def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
+    """Return a checkpoint of a distilled set: the file itself where it is one, else one that is made of it. Collective.
+
+    It is kept in the data folder, in `sets/`, and found there again by content and settings.
+
+    Args:
+        file: a checkpoint; an `.npz` or `.pt` file, or a folder of pictures, of somebody else.
+        settings: `section.key=value` for what such a file cannot say: data set, preprocessing, network, space.
+
+    Raises:
+        ConfigError: on every rank; the settings leave the data set open, or do not fit the file.
+        DataError: on every rank; the file cannot be read.
+    """
+    if not is_foreign(file):
+        return file
+    with agree(comm):
+        config = _config(file, settings)
+    directory = on_root(comm, lambda: RunDirectory(_folder(file, config)))
+    if on_root(comm, lambda: directory.latest.exists()):
+        return directory.latest
+    with Reporter(comm.Get_rank() == 0) as reporter:
+        experiment = load_experiment(comm, config, reporter)
+        x_s, y_s = on_root(comm, lambda: support_from_file(experiment, file))
+        per_class = len(x_s) // experiment.dataset.n_classes
+        support = replace(config.support, images_per_class=per_class)
+        experiment = replace(experiment, config=replace(config, support=support))
+        on_root(comm, lambda: directory.prepare(resume=True))
+        keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=False)
+        history = History()
+        history.add(0)
+        source = np.full(len(x_s), -1, np.int64)
+        Recorder(experiment, directory, source, experiment.display(x_s)).save(0, x_s, y_s, history)
+        reporter.say(f"{file}: a checkpoint of it is kept in {directory.latest}")
+    return directory.latest
+
+
+def adopt_here(file: Path, settings: list[str]) -> Path:
+    """Do the same on this process alone. Not collective."""
+    return adopt(MPI.COMM_SELF, file, settings)
+
+
+def _config(file: Path, settings: list[str]) -> Config:
+    """Return the configuration that a set is used with: what its file says, as our own exports do, and the settings."""
+    if not file.exists():
+        raise DataError(f"{file}: no such file.")
+    own = stored_settings(file)
+    if not own and not any(setting.replace(" ", "").startswith("data.name=") for setting in settings):
+        raise ConfigError(
+            f"{file}: does not say which images it was distilled from. Say so with --set data.name=NAME, and what is "
+            "not the default with --set kernel.architecture=…, --set preprocess.zca=true, --set support.space=raw."
+        )
+    config = for_evaluation(parse_stored(own, settings, str(file)) if own else parse_config("", settings))
+    kip = replace(config.kip, batch=0, last_batch=0, steps=0, hours=0.0, patience=0)
+    return replace(config, method="kip", kip=kip, support=replace(config.support, init=str(file.absolute())))
+
+
+def _folder(file: Path, config: Config) -> Path:
+    """Return where its checkpoint is kept, by the content of the file and everything that is set."""
+    digest = hashlib.sha256(f"{SCHEMA_VERSION}\n{config.to_toml()}".encode())
+    for part in sorted(file.rglob("*")) if file.is_dir() else [file]:
+        digest.update(str(part.relative_to(file)).encode())
+        try:
+            digest.update(part.read_bytes() if part.is_file() else b"")
+        except OSError as error:
+            raise DataError(f"{part}: cannot be read ({error.strerror}).") from None
+    return data_root(None) / "sets" / f"{file.stem}-{digest.hexdigest()[:16]}"
