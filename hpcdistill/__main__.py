@@ -31,6 +31,8 @@ COMMANDS = (
     "doctor",
     "bench",
 )
+#: Those that are no programs of several ranks: where a launcher starts them, its first process acts.
+_OF_ONE_PROCESS = ("submit", "jobs", "cancel", "prepare")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -55,7 +57,7 @@ def build_parser() -> argparse.ArgumentParser:
         module = importlib.import_module(f"hpcdistill.commands.{name}")
         command = commands.add_parser(name, help=module.HELP)
         module.add_arguments(command)
-        command.set_defaults(main=module.main)
+        command.set_defaults(main=module.main, acts=name not in _OF_ONE_PROCESS or is_first_rank())
     return parser
 
 
@@ -64,7 +66,7 @@ def main(arguments: list[str] | None = None) -> int:
     share_cores()
     args = build_parser().parse_args(arguments)
     try:
-        return args.main(args)
+        return args.main(args) if args.acts else 0
     except HpcDistillError as error:
         if is_first_rank():
             print(f"hpcdistill: error: {error}", file=sys.stderr)

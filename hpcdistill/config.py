@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -18,13 +19,13 @@ import tomli_w
 
 from hpcdistill.architecture import NAMES_HELP, Architecture, parse_architecture
 from hpcdistill.errors import ConfigError
-from hpcdistill.schema import apply_setting, build, flatten, key
+from hpcdistill.schema import apply_setting, build, flatten, key, toml_value
 
 METHODS = ("kip", "label_solve", "krr")
 PRECISIONS = ("mixed", "float64", "float32")
 SOLVERS = ("auto", "replicated", "scalapack")
 LABEL_SOLVERS = ("qr", "normal")
-AXES = ("auto", "nhwc", "nchw")
+AXES = ("auto", "nhwc", "nchw", "hwcn")
 SPACES = ("auto", "raw", "preprocessed")
 FITS = ("crop", "pad", "stretch")
 LOSSES = ("squared_error", "cross_entropy")
@@ -48,6 +49,8 @@ class DataConfig:
                             minimum=0, below=1)  # fmt: skip
     images: str = key("", "own data: name of the array of training images; empty: told by the names")
     labels: str = key("", "own data: name of the array of training labels; empty: told by the names")
+    test_images: str = key("", "own data: name of the array of test images; empty: told by the names")
+    test_labels: str = key("", "own data: name of the array of test labels; empty: told by the names")
     size: int = key(0, "folder of pictures: height and width that all are brought to; 0: as they are",
                     minimum=0, maximum=4096)  # fmt: skip
     fit: str = key("crop", "how: crop the middle, pad with black, or stretch", FITS)
@@ -281,10 +284,23 @@ def parse_stored(text: str, settings: list[str] = [], where: str = "checkpoint")
     return parse_config(text, [*younger, *settings], where)
 
 
-def changed_keys(old: Config, new: Config) -> list[str]:
-    """Return `section.key: old → new` for the keys that differ and that a resumed run may not change."""
+def why_not_resumed(old: Config, new: Config) -> str:
+    """Return why a run of `old` cannot go on as `new`, and what to do; "" where it can."""
     may_change = RESUMABLE_KEYS | (ADJUSTABLE_KEYS if new.method == "kip" else frozenset())
-    return _changes(old, new, lambda key: key not in may_change)
+    changed = _changes(old, new, lambda key: key not in may_change)
+    if not changed:
+        return ""
+    before = flatten(old)
+    keys = [change.partition(":")[0] for change in changed]
+    restore = " ".join(f"--set {shlex.quote(f'{key}={_plain(before[key])}')}" for key in keys)
+    return (
+        f"cannot be resumed with another configuration ({'; '.join(changed)}). Restore these keys in the file, or by "
+        f"{restore}, or start anew in another folder with --output."
+    )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else toml_value(value)
 
 
 def adjusted_keys(old: Config, new: Config) -> list[str]:

@@ -128,7 +128,7 @@ def describe_keys(cls: type) -> str:
     lines = []
     for key, default, metadata in all_keys(cls):
         choices = f" ({' | '.join(metadata['choices'])})" if metadata["choices"] else ""
-        lines.append(f"  {key:<26} {_toml_value(default):<10} {metadata['help']}{choices}")
+        lines.append(f"  {key:<26} {toml_value(default):<10} {metadata['help']}{choices}")
     return "\n".join(lines)
 
 
@@ -154,7 +154,8 @@ def flatten(config: Any) -> dict[str, Any]:
     return flat
 
 
-def _toml_value(value: Any) -> str:
+def toml_value(value: Any) -> str:
+    """Return a value as TOML writes it."""
     if value == {}:
         return "{}"
     return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()

@@ -40,6 +40,7 @@ class TimedBackend:
 
     def __init__(self, backend: KernelBackend, clock: Clock) -> None:
         self.name, self.dtype, self.device = backend.name, backend.dtype, backend.device
+        self.temporary_bytes = backend.temporary_bytes
         self._backend, self._clock = backend, clock
 
     def prepare(self, images: ArrayLike) -> Any:

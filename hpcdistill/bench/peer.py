@@ -47,6 +47,7 @@ class SinglePrecision:
 
     def __init__(self, backend: Any) -> None:
         self.name, self.dtype, self.device, self.target = backend.name, backend.dtype, None, backend.target
+        self.temporary_bytes = backend.temporary_bytes
         self._backend = backend
 
     def prepare(self, images: ArrayLike) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdistill.cluster.profile import Profile
-from hpcdistill.config import Config, changed_keys, parse_config, read_text
+from hpcdistill.config import Config, parse_stored, read_text, why_not_resumed
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.run_directory import RunDirectory
 
@@ -54,9 +54,6 @@ class Request:
             if not self.resume:
                 RunDirectory(run.output).check_free()
             elif run.config_path.exists():
-                stored = parse_config(read_text(run.config_path), where=str(run.config_path))
-                if changed := changed_keys(stored, run.config):
-                    raise ConfigError(
-                        f"{run.output}: cannot be resumed with another configuration ({'; '.join(changed)}). "
-                        "Restore these keys, or start anew in another folder with --output."
-                    )
+                stored = parse_stored(read_text(run.config_path), where=str(run.config_path))
+                if why := why_not_resumed(stored, run.config):
+                    raise ConfigError(f"{run.output}: {why}")

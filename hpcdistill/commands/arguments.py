@@ -23,7 +23,7 @@ def add_distilled(parser: argparse.ArgumentParser, *, several: bool = False, ove
 
 
 def checkpoint_of(file: Path, settings: list[str]) -> Path:
-    """Return the checkpoint of a distilled set: the file itself, or what is made of a set of somebody else.
+    """Return the checkpoint of a distilled set: the file itself, or what is made of a set of others, collectively.
 
     Raises:
         ConfigError: settings for a checkpoint, which has its own.
@@ -35,9 +35,10 @@ def checkpoint_of(file: Path, settings: list[str]) -> Path:
         if settings:
             raise ConfigError(f"{file}: is a checkpoint, whose settings are its own. Leave out --set {settings[0]}.")
         return file
-    from hpcdistill.run.adopt import adopt_here
+    from hpcdistill.mpi.runtime import world
+    from hpcdistill.run.adopt import adopt
 
-    return adopt_here(file, settings)
+    return adopt(world(), file, settings)
 
 
 def positive(text: str) -> int:

@@ -19,7 +19,8 @@ ENDINGS = {"npz": ".npz", "torch": ".pt", "images": "-images", "png": ".png", "h
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description = (
-        "npz: images (as they look, uint8), images_preprocessed, labels, source_index, mean, std, ZCA matrix, history. "
+        "npz: images (as they look: uint8, cut off at the data set's range of values), images_preprocessed, labels, "
+        "source_index, mean, std, ZCA matrix, history. "
         "torch: the same as tensors in PyTorch's order of axes, images (preprocessed) and images_display, for "
         "torch.load. images: a folder of 8-bit PNGs for each class, with all labels in labels.csv. "
         "png: natural images above, the distilled images that grew from them below. "
@@ -36,9 +37,12 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.errors import StorageError
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.io.export_images import export_images
+    from hpcdistill.launcher import is_first_rank
     from hpcdistill.whole_file import whole_file
 
     path = checkpoint_of(args.file, args.settings)
+    if not is_first_rank():
+        return 0
     checkpoint = read_checkpoint(path)
     source = args.file.resolve()
     output = args.output or source.with_name(source.stem + ENDINGS[args.format])

@@ -29,8 +29,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the content of one file, or a comparison of several."""
     from hpcdistill.io.checkpoint import read_checkpoint
+    from hpcdistill.launcher import is_first_rank
 
-    checkpoints = [(path, read_checkpoint(checkpoint_of(path, args.settings))) for path in args.files]
+    paths = [(file, checkpoint_of(file, args.settings)) for file in args.files]
+    if not is_first_rank():
+        return 0
+    checkpoints = [(file, read_checkpoint(path)) for file, path in paths]
     if len(checkpoints) == 1:
         _describe(*checkpoints[0])
     else:

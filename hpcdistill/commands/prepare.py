@@ -8,7 +8,17 @@ from pathlib import Path
 
 HELP = "fetch a data set with checksums, or check one's own and say what is understood of it"
 
-_KEYS = ("data.images", "data.labels", "data.axes", "data.size", "data.fit", "data.test_share", "seed")
+_KEYS = (
+    "data.images",
+    "data.labels",
+    "data.test_images",
+    "data.test_labels",
+    "data.axes",
+    "data.size",
+    "data.fit",
+    "data.test_share",
+    "seed",
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -59,6 +59,8 @@ class KernelBackend(Protocol):
 
     name: str
     dtype: np.dtype
+    #: Bound on the memory of a call besides images and results, wherever one pair of images needs less than that.
+    temporary_bytes: int
 
     @property
     def device(self) -> Device | None:

@@ -34,6 +34,7 @@ class FullyConnectedBackend:
 
     name = "fc"
     device = None
+    temporary_bytes = TEMPORARY_BYTES
 
     def __init__(self, architecture: Architecture, image_shape: tuple[int, int, int], dtype: np.dtype) -> None:
         if not architecture.is_fully_connected:

@@ -54,6 +54,7 @@ class NativeBackend:
         target: instruction set in use, "avx512", "avx2" or "baseline" (SSE2 on x86-64, NEON on AArch64). The widest
             that the CPU has and whose temporary memory fits; the environment variable `TARGET_VARIABLE` forces one.
         threads: threads a call uses.
+        temporary_bytes: memory of a call besides images and results.
         spare: memory of the last sweep, for the next one.
     """
 
@@ -68,6 +69,7 @@ class NativeBackend:
         self._image_shape = image_shape
         self.spare = np.empty(0, np.uint8)
         self.target, self._engine = _widest_engine(architecture, image_shape, self.dtype)
+        self.temporary_bytes = self.threads * self._engine.bytes_per_thread
 
     def prepare(self, images: ArrayLike) -> Handle:
         """Return a handle of `images`, (n, h, w, c), with the norms √V of every pixel at every ReLU.

@@ -48,6 +48,7 @@ class TangentsBackend:
 
     name = "tangents"
     device = None
+    temporary_bytes = TEMPORARY_BYTES
 
     def __init__(self, architecture: Architecture, image_shape: tuple[int, int, int], dtype: np.dtype) -> None:
         self.dtype = np.dtype(dtype)

@@ -25,11 +25,13 @@ def say_cost(experiment: Experiment) -> None:
     n_s = config.support.images_per_class * experiment.dataset.n_classes or pool
     n_t = (config.kip.batch or pool) if config.method == "kip" else pool
     entries = n_s * n_t + n_s**2 / 2
+    memory = experiment.kernels.ts.temporary_bytes / 2**20
     seconds = entries * (with_gradient if config.method == "kip" else entry) / ranks
     what = {"kip": "a step", "label_solve": "all of Label Solve", "krr": "a draw"}[config.method]
     experiment.reporter.say(
         f"a kernel entry of {height}×{width}×{channels} images takes {entry:.2g} s, {with_gradient:.2g} s with its "
-        f"gradient: {what} of {entries:,.0f} entries, about {duration(seconds)} on {ranks} rank{'s' * (ranks > 1)}. "
+        f"gradient, and up to {memory:.0f} MiB of memory while it is computed: {what} of {entries:,.0f} entries, "
+        f"about {duration(seconds)} on {ranks} rank{'s' * (ranks > 1)}. "
         "Smaller images (data.size, or made smaller), fewer targets or another network take less"
     )
 

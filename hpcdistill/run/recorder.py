@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 import hpcdistill
-from hpcdistill.config import Config, adjusted_keys, changed_keys, parse_stored
+from hpcdistill.config import Config, adjusted_keys, parse_stored, why_not_resumed
 from hpcdistill.distill.history import History
 from hpcdistill.errors import CheckpointError, InterruptedWriteError, StorageError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
@@ -124,11 +124,8 @@ def noted_changes(checkpoint: Checkpoint | None, config: Config) -> str:
 
 def check_same_run(checkpoint: Checkpoint, config: Config, where: str) -> None:
     """Raise `CheckpointError` if a checkpoint's run cannot go on with `config`."""
-    if changed := changed_keys(stored_config(checkpoint), config):
-        raise CheckpointError(
-            f"{where}: cannot be resumed with another configuration ({'; '.join(changed)}). "
-            "Restore these keys, or start anew in another folder with --output."
-        )
+    if why := why_not_resumed(stored_config(checkpoint), config):
+        raise CheckpointError(f"{where}: {why}")
 
 
 def git_commit() -> str:

@@ -100,7 +100,8 @@ def test_large_images_are_priced_before_they_are_computed(tmp_path):
                           kernel={"architecture": "conv relu pool flatten dense"})  # fmt: skip
     text = succeed("run", config, "--output", tmp_path / "out", ranks=2)
     said = (
-        r"a kernel entry of 64×64×1 images takes \S+ s, \S+ s with its gradient: a step of 10 entries, about \d+ s on 2"
+        r"a kernel entry of 64×64×1 images takes \S+ s, \S+ s with its gradient, and up to [1-9]\d* MiB of memory "
+        r"while it is computed: a step of 10 entries, about \d+ s on 2"
     )
     assert re.search(said, text), text
 

@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from hpcdistill.config import Config, adjusted_keys, changed_keys, load_config, parse_config
+from hpcdistill.config import Config, adjusted_keys, load_config, parse_config, why_not_resumed
 from hpcdistill.errors import ConfigError
 from hpcdistill.schema import describe_keys
 
@@ -70,10 +70,15 @@ def test_a_missing_file_is_named(tmp_path):
 
 def test_what_a_resumed_run_may_change():
     base = parse_config("")
-    assert changed_keys(base, parse_config("", ["kip.steps=999", "data.root=/elsewhere", "checkpoint.every=1"])) == []
-    assert changed_keys(base, parse_config("", ["kernel.architecture=FC1"])) == [
-        "kernel.architecture: 'ConvNet' → 'FC1'"
-    ]
+    assert (
+        why_not_resumed(base, parse_config("", ["kip.steps=999", "data.root=/elsewhere", "checkpoint.every=1"])) == ""
+    )
+    changed = parse_config("", ["kernel.architecture=FC1", "preprocess.zca=true"])
+    why = why_not_resumed(base, changed)
+    assert "(preprocess.zca: False → True; kernel.architecture: 'ConvNet' → 'FC1')" in why
+    assert "--set preprocess.zca=false --set kernel.architecture=ConvNet, or start anew" in why
+    deep = why_not_resumed(parse_config("", ["kernel.architecture=flatten dense"]), base)
+    assert "--set 'kernel.architecture=flatten dense'" in deep
 
 
 def test_help_lists_every_key():
@@ -100,7 +105,7 @@ def test_names_of_files_mean_the_same_from_anywhere(tmp_path, monkeypatch):
 
 def test_remedies_of_numerical_errors_may_be_taken_on_the_way():
     old, new = (parse_config("", ["kip.steps=9", *more]) for more in ([], ["solve.reg=1e-3", "kip.learning_rate=0.1"]))
-    assert changed_keys(old, new) == []
+    assert why_not_resumed(old, new) == ""
     assert adjusted_keys(old, new) == ["solve.reg: 1e-06 → 0.001", "kip.learning_rate: 0.04 → 0.1"]
     solve = ["method=label_solve"]
-    assert changed_keys(parse_config("", solve), parse_config("", [*solve, "solve.reg=1e-3"])) != []
+    assert why_not_resumed(parse_config("", solve), parse_config("", [*solve, "solve.reg=1e-3"]))

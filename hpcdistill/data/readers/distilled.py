@@ -79,7 +79,7 @@ def read_distilled(path: Path, class_names: Sequence[str], images: str = "", lab
     def choose(names: Sequence[str]) -> Sequence[str]:
         nonlocal own
         own = not images and {_PREPROCESSED, "mean", "std"} <= set(names)
-        roles.append(find_roles(path, names, _PREPROCESSED if own else images, labels, "support"))
+        roles.append(find_roles(path, names, {"images": _PREPROCESSED if own else images, "labels": labels}, "support"))
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
     arrays = (read_npz if path.suffix == ".npz" else read_torch)(path, choose)

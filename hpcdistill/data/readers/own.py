@@ -48,7 +48,7 @@ def read_own(name: str, reading: Reading) -> Dataset:
     roles: list[Roles] = []
 
     def choose(names: Sequence[str]) -> Sequence[str]:
-        roles.append(find_roles(path, names, reading.images, reading.labels))
+        roles.append(find_roles(path, names, reading.said))
         return roles[0].used
 
     arrays = READERS[path.suffix.lower()](path, choose)
@@ -67,7 +67,9 @@ class _Reader:
         if self._roles.ignored:
             self._notes.append(f"{self._path} also has {', '.join(map(repr, self._roles.ignored))}, which is not used")
         keys = {split: self._roles.labels[split] for split in SPLITS if split in self._roles.labels}
-        labels = {split: read_labels(self._arrays[key], self._where(key)) for split, key in keys.items()}
+        labels = self._from_zero(
+            {split: read_labels(self._arrays[key], self._where(key)) for split, key in keys.items()}
+        )
         class_names = self._class_names(labels["train"])
         check_class_names(class_names, str(self._path))
         splits = {split: self._split(split, labels[split], class_names) for split in labels}
@@ -88,6 +90,21 @@ class _Reader:
             understood=tuple(map(self._understood, splits)),
             notes=tuple(self._notes),
         )
+
+    def _from_zero(self, labels: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return labels by split; where they are numbers 1…k, as MATLAB counts, they become text, and names of classes.
+
+        With names of classes in the file they become 0…k-1.
+        """
+        present = np.unique(labels["train"])
+        if present.dtype.kind == "U" or not np.array_equal(present, np.arange(1, len(present) + 1)):
+            return labels
+        if any(len(part) and not 1 <= part.min() <= part.max() <= len(present) for part in labels.values()):
+            return labels
+        self._notes.append(f"{self._path}: labels are counted from 1 to {len(present)}")
+        if self._roles.class_names is None:
+            return {split: np.char.mod("%d", part) for split, part in labels.items()}
+        return {split: part - 1 for split, part in labels.items()}
 
     def _understood(self, split: str) -> str:
         words = []
@@ -118,7 +135,13 @@ class _Reader:
             raise DataError(
                 f"{where} has the class {labels.max()}, of which there is no {source}. Add it, or leave it out."
             )
-        images, note = read_images(self._arrays[images_key], self._where(images_key), self._reading.axes)
+        array, axes = self._arrays[images_key], self._reading.axes
+        if axes == "auto" and array.ndim in (3, 4) and len(array) != len(labels) == array.shape[-1]:
+            raise DataError(
+                f"{self._where(images_key)} of shape {array.shape} seems to have its {len(labels)} images along the "
+                "last axis, as MATLAB has them. If so, say data.axes=hwcn."
+            )
+        images, note = read_images(array, self._where(images_key), axes)
         if note:
             self._notes.append(note)
         return make_split(images, labels, len(class_names), self._where(images_key, labels_key))

@@ -8,23 +8,28 @@ from hpcdistill.errors import DataError
 
 #: More channels than this are taken for another axis, unless the user says what they are.
 _MOST_CHANNELS = 16
+#: So many on the first of three axes, or more than so many on the last, may mean that channels come first.
+_FEW_CHANNELS = 4
 
 
 def read_images(images: np.ndarray, where: str, axes: str = "auto") -> tuple[np.ndarray, str]:
     """Check images and bring them to the form every consumer takes.
 
     Args:
-        images: `(n, h, w)`, `(n, h, w, c)` or `(n, c, h, w)`, integers 0…255 or floats.
+        images: `(n, h, w)`, `(n, h, w, c)`, `(n, c, h, w)` or `(h, w, c, n)`; integers 0…255, floats, or bool.
         where: file and key.
-        axes: the order of four axes: "nhwc", "nchw", or "auto", which tells by their lengths.
+        axes: their order: "nhwc", "nchw", "hwcn", or "auto", which tells the first two by their lengths.
 
     Returns:
-        `(n, h, w, c)`, uint8 for integers and float32 for floats; and what was taken for granted, "" for nothing.
+        `(n, h, w, c)`, uint8 for integers and bool (True is 255), float32 for floats; and what was taken
+        for granted, "" for nothing.
 
     Raises:
         DataError: other dimensions, types or values, an order that cannot be told, NaN or infinity. Not collective.
     """
     images, note = channels_last(images, where, axes)
+    if images.dtype.kind == "b":
+        return images * np.uint8(255), note
     if images.dtype.kind in "iu":
         return _to_uint8(images, where), note
     if images.dtype.kind == "f":
@@ -36,6 +41,8 @@ def channels_last(images: np.ndarray, where: str, axes: str = "auto") -> tuple[n
     """Return images with four axes, channels last, and what was taken for granted; see `read_images`."""
     if images.ndim not in (3, 4):
         raise DataError(f"{where} must be (n, h, w) or (n, h, w, c), it is {images.shape}. Reshape it.")
+    if axes == "hwcn":
+        images = np.moveaxis(images, -1, 0)
     if images.ndim == 3:
         return images[..., np.newaxis], ""
     if axes == "nchw":
@@ -46,6 +53,8 @@ def channels_last(images: np.ndarray, where: str, axes: str = "auto") -> tuple[n
         raise DataError(
             f"{where} of shape {images.shape}: which axis is that of channels? Say so with data.axes=nhwc or nchw."
         )
+    if axes == "auto" and (images.shape[1] <= _FEW_CHANNELS or images.shape[3] > _FEW_CHANNELS):
+        return images, f"{where} of shape {images.shape} is taken to have its channels last; else say data.axes=nchw"
     return images, ""
 
 
@@ -55,7 +64,7 @@ def _has_channels_first(shape: tuple[int, ...]) -> bool:
     That is where b and c are equal and larger than a, or where a is at most four and the others are larger.
     """
     _, first, height, width = shape
-    return width > 4 and (first < height == width or first <= 4 < height)
+    return width > _FEW_CHANNELS and (first < height == width or first <= _FEW_CHANNELS < height)
 
 
 def read_labels(labels: np.ndarray, where: str) -> np.ndarray:

@@ -19,7 +19,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from hpcdistill.data.readers.files import one_line
 from hpcdistill.errors import DataError
 
-SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm")
+SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".bmp", ".tif", ".tiff", ".ppm", ".pgm", ".gif", ".jfif")
 #: Fewer are read faster in this process than by others that have to be started.
 _WORTH_PROCESSES, _AT_ONCE = 4000, 500
 _SHOWN = 10

@@ -11,11 +11,12 @@ class Reading:
 
     Attributes:
         images, labels: names of the arrays of the training split; "" to tell by their names.
-        axes: "nhwc", "nchw", or "auto".
+        axes: "nhwc", "nchw", "hwcn", or "auto".
         size: of a side that pictures of a folder are brought to; 0: as they are.
         fit: "crop", "pad" or "stretch".
         test_share: share of the images to test on, where there is no test split; 0 for none.
         seed: decides which.
+        test_images, test_labels: names of the arrays of the test split; "" to tell by their names.
     """
 
     images: str = ""
@@ -25,6 +26,13 @@ class Reading:
     fit: str = "crop"
     test_share: float = 0.0
     seed: int = 0
+    test_images: str = ""
+    test_labels: str = ""
+
+    @property
+    def said(self) -> dict[str, str]:
+        """Names of arrays by what they are, as `roles.find_roles` takes them."""
+        return {key: getattr(self, key) for key in ("images", "labels", "test_images", "test_labels")}
 
 
 #: Where the user says nothing.

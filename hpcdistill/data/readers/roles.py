@@ -19,6 +19,9 @@ _ROLES = {
     "images": {"images", "image", "imgs", "img", "x", "data", "inputs", "features", "pixels"},
     "labels": {"labels", "label", "y", "target", "targets"},
 }
+#: Keys by which a user may say it.
+_SAID = {"images": ("train", "images"), "labels": ("train", "labels"),
+         "test_images": ("test", "images"), "test_labels": ("test", "labels")}  # fmt: skip
 _CLASS_NAMES = {"class_names", "classes", "label_names", "target_names"}
 _EXAMPLES = "images and labels, train_images and train_labels, x_train and y_train, data and target"
 
@@ -45,35 +48,38 @@ class Roles:
         return (*self.images.values(), *self.labels.values(), *names)
 
 
-def find_roles(path: Path, names: Sequence[str], images: str = "", labels: str = "", section: str = "data") -> Roles:
+def find_roles(path: Path, names: Sequence[str], said: Mapping[str, str], section: str = "data") -> Roles:
     """Tell what the arrays of a file are by the words in their names: `x_train`, `train_images`, `train/images`.
 
     Args:
         path: the file, for messages.
         names: of all its arrays.
-        images, labels: those of the training split, where the user says so; else "".
+        said: what the user says, by key: "images", "labels", "test_images", "test_labels"; "" or nothing: to be told.
         section: of the configuration, where the user may say so.
 
     Raises:
         DataError: there are no training images, or labels; or two arrays may be meant.
     """
-    said = {"images": images.lstrip("/"), "labels": labels.lstrip("/")}
-    for role, name in said.items():
-        if name and name not in names:
-            raise DataError(f"{path}: {section}.{role}={name!r}, but the file has {_listed(names)}.")
+    said = {key: name.lstrip("/") for key, name in said.items() if name}
+    for key, name in said.items():
+        if name not in names:
+            raise DataError(f"{path}: {section}.{key}={name!r}, but the file has {_listed(names)}.")
+        for other, same in said.items():
+            if same == name and other != key:
+                raise DataError(f"{path}: {section}.{key} and {section}.{other} are both {name!r}. Each needs its own.")
     found: dict[tuple[str, str], list[str]] = {}
     for name in names:
         if name not in said.values() and (meaning := _meaning(name)):
             found.setdefault(meaning, []).append(name)
-    for role, name in said.items():
-        if name:
-            found["train", role] = [name]
+    for key, name in said.items():
+        found[_SAID[key]] = [name]
     for (split, role), several in found.items():
         if len(several) > 1:
-            remedy = f"Say which with {section}.{role}" if split == "train" else "Leave one of them out"
+            key = _key_of(split, role)
+            remedy = f"Say which with {section}.{key}" if key and section == "data" else "Leave one of them out"
             raise DataError(f"{path}: the {role} of the {split} split may be {_listed(several, ' or ')}. {remedy}.")
     chosen = {role: {split: one[0] for (split, r), one in found.items() if r == role} for role in _ROLES}
-    _check_pairs(path, names, chosen["images"], chosen["labels"], section)
+    _check_pairs(path, names, chosen, section, said)
     class_names = [name for name in names if _words(name) and "_".join(_words(name)) in _CLASS_NAMES]
     used = {*chosen["images"].values(), *chosen["labels"].values(), *class_names[:1]}
     ignored = tuple(name for name in names if name not in used)
@@ -94,21 +100,32 @@ def _meaning(name: str) -> tuple[str, str] | None:
     return (splits[0] if splits else "train"), roles[0]
 
 
+def _key_of(split: str, role: str) -> str:
+    """Return the key by which a user says which array it is, "" where there is none."""
+    return next((key for key, meaning in _SAID.items() if meaning == (split, role)), "")
+
+
 def _check_pairs(
-    path: Path, names: Sequence[str], images: Mapping[str, str], labels: Mapping[str, str], section: str
+    path: Path, names: Sequence[str], chosen: Mapping[str, Mapping[str, str]], section: str, said: Mapping[str, str]
 ) -> None:
-    for role, there in (("images", images), ("labels", labels)):
+    images, labels = chosen["images"], chosen["labels"]
+    for role, there in chosen.items():
         if "train" not in there:
+            odd = [f"{section}.{key} is {name!r}, which looks like {meaning[1]}" for key, name in said.items()
+                   if (meaning := _meaning(name)) and meaning[1] == role and _SAID[key][1] != role]  # fmt: skip
             raise DataError(
-                f"{path}: which array holds the training {role}? The file has {_listed(names)}. "
+                f"{path}: which array holds the training {role}? The file has {_listed(names)}"
+                f"{''.join(f' ({words})' for words in odd)}. "
                 f'Say so with {section}.{role} = "NAME", or use names such as {_EXAMPLES}.'
             )
     for split in {*images, *labels}:
         if split not in images or split not in labels:
             there, missing = (images, "labels") if split in images else (labels, "images")
+            key = _key_of(split, missing) if section == "data" else ""
+            say = f", say which does with {section}.{key}" if key else ""
             raise DataError(
                 f"{path}: {there[split]!r} seems to belong to the {split} split, but no array holds its {missing}; "
-                f"the file has {_listed(names)}. Add them, or leave {there[split]!r} out."
+                f"the file has {_listed(names)}. Add them{say}, or leave {there[split]!r} out."
             )
 
 

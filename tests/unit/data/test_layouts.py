@@ -109,6 +109,64 @@ def test_what_cannot_be_told_is_said_by_settings(tmp_path):
         load_dataset(path, None, Reading("d", "b"))
 
 
+def test_images_along_the_last_axis(tmp_path):
+    """As MATLAB has them, with labels from 1."""
+    np.savez(tmp_path / "own.npz", X=np.moveaxis(IMAGES, 0, -1), y=LABELS + 1)
+    path = str(tmp_path / "own.npz")
+    with pytest.raises(DataError, match=r"8 images along the last axis.* data.axes=hwcn"):
+        load_dataset(path)
+    found = load_dataset(path, None, Reading(axes="hwcn"))
+    assert_split(found.train, IMAGES, LABELS)
+    assert found.class_names == ("1", "2", "3")
+    assert found.notes == (f"{path}: labels are counted from 1 to 3",)
+    np.savez(tmp_path / "grey.npz", X=np.moveaxis(IMAGES[..., 0], 0, -1), y=LABELS)
+    grey = load_dataset(str(tmp_path / "grey.npz"), None, Reading(axes="hwcn"))
+    assert_split(grey.train, IMAGES[..., :1], LABELS)
+
+
+def test_labels_from_one_with_names(tmp_path):
+    np.savez(tmp_path / "own.npz", images=IMAGES, labels=LABELS + 1, class_names=np.array(NAMES),
+             test_images=IMAGES[:2], test_labels=LABELS[:2] + 1)  # fmt: skip
+    found = load_dataset(str(tmp_path / "own.npz"))
+    assert_split(found.train, IMAGES, LABELS)
+    assert_split(found.test, IMAGES[:2], LABELS[:2])
+    assert found.class_names == NAMES
+    np.savez(tmp_path / "own.npz", images=IMAGES, labels=LABELS + 1, test_images=IMAGES[:2], test_labels=[0, 1])
+    with pytest.raises(DataError, match="reach 3 but no image has label 0"):
+        load_dataset(str(tmp_path / "own.npz"))
+
+
+def test_bool_is_black_and_white(tmp_path):
+    np.savez(tmp_path / "own.npz", images=IMAGES > 100, labels=LABELS)
+    assert_split(load_dataset(str(tmp_path / "own.npz")).train, np.where(IMAGES > 100, 255, 0).astype(np.uint8), LABELS)
+
+
+def test_an_order_that_may_be_another_is_said(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (8, 3, 9, 4), np.uint8)
+    np.savez(tmp_path / "own.npz", images=images, labels=LABELS)
+    path = str(tmp_path / "own.npz")
+    (note,) = load_dataset(path).notes
+    assert note == f"{path}: 'images' of shape (8, 3, 9, 4) is taken to have its channels last; else say data.axes=nchw"
+    assert load_dataset(path, None, Reading(axes="nhwc")).notes == ()
+
+
+def test_arrays_of_the_test_split_are_said_by_settings(tmp_path):
+    np.savez(tmp_path / "own.npz", a=IMAGES, b=LABELS, c=IMAGES[:3], d=LABELS[:3])
+    path = str(tmp_path / "own.npz")
+    found = load_dataset(path, None, Reading("a", "b", test_images="c", test_labels="d"))
+    assert_split(found.test, IMAGES[:3], LABELS[:3])
+    with pytest.raises(DataError, match="no array holds its labels.* say which does with data.test_labels"):
+        load_dataset(path, None, Reading("a", "b", test_images="c"))
+    with pytest.raises(DataError, match="data.labels and data.test_labels are both 'b'"):
+        load_dataset(path, None, Reading("a", "b", test_images="c", test_labels="b"))
+
+
+def test_an_array_said_to_be_what_its_name_is_not(tmp_path):
+    np.savez(tmp_path / "own.npz", x=IMAGES, other=LABELS)
+    with pytest.raises(DataError, match=r"training images\?.* \(data.labels is 'x', which looks like images\)"):
+        load_dataset(str(tmp_path / "own.npz"), None, Reading(labels="x"))
+
+
 def test_two_arrays_that_may_be_meant(tmp_path):
     np.savez(tmp_path / "own.npz", images=IMAGES, x=IMAGES, labels=LABELS)
     path = str(tmp_path / "own.npz")
