@@ -93,6 +93,21 @@ def test_evaluate_with_another_kernel(run_copy):
     assert percentage(texts[0]) == percentage(texts[1])
 
 
+@pytest.mark.parametrize("command", ["inspect", "export", "prepare", "jobs"])
+def test_commands_of_one_process_act_once_under_a_launcher(finished_run, tmp_path, monkeypatch, command):
+    monkeypatch.setenv("HPCDISTILL_STATE", str(tmp_path))
+    file = finished_run / "out/latest.h5"
+    arguments = {
+        "inspect": [file],
+        "export": [file, "--output", tmp_path / "set.npz"],
+        "prepare": ["digits"],
+        "jobs": [],
+    }
+    alone = succeed(command, *arguments[command])
+    assert alone
+    assert succeed(command, *arguments[command], ranks=2) == alone
+
+
 def test_prepare(tmp_path):
     text = succeed("prepare", "digits", "--root", tmp_path)
     assert "1297 training and 500 test images of 8×8×1" in text
