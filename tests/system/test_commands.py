@@ -103,9 +103,9 @@ def test_commands_of_one_process_act_once_under_a_launcher(finished_run, tmp_pat
         "prepare": ["digits"],
         "jobs": [],
     }
-    alone = succeed(command, *arguments[command])
-    assert alone
-    assert succeed(command, *arguments[command], ranks=2) == alone
+    last = succeed(command, *arguments[command]).splitlines()[-1]
+    assert last
+    assert succeed(command, *arguments[command], ranks=2).splitlines().count(last) == 1
 
 
 def test_prepare(tmp_path):
