@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from hpcdistill.api.distillation import distill
     from hpcdistill.api.distilled import DistilledSet, load
     from hpcdistill.api.estimators import NeuralKernelClassifier, NeuralKernelRegressor
     from hpcdistill.api.kernel import NeuralKernel
@@ -17,13 +18,14 @@ __version__ = "0.1.0"
 
 _EXPORTS = {
     "DistilledSet": "hpcdistill.api.distilled",
+    "distill": "hpcdistill.api.distillation",
     "load": "hpcdistill.api.distilled",
     "NeuralKernel": "hpcdistill.api.kernel",
     "NeuralKernelClassifier": "hpcdistill.api.estimators",
     "NeuralKernelRegressor": "hpcdistill.api.estimators",
 }
 
-__all__ = ["DistilledSet", "NeuralKernel", "NeuralKernelClassifier", "NeuralKernelRegressor", "load"]
+__all__ = ["DistilledSet", "NeuralKernel", "NeuralKernelClassifier", "NeuralKernelRegressor", "distill", "load"]
 
 
 def __getattr__(name: str) -> Any:

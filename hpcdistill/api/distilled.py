@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from functools import cached_property
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,11 @@ from hpcdistill.api.ridge import solve_ridge
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
 from hpcdistill.data.readers.distilled import is_foreign
+from hpcdistill.data.zca import Zca
 from hpcdistill.errors import InputError
-from hpcdistill.io.checkpoint import read_checkpoint
+from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.io.export import export_npz
-from hpcdistill.io.preprocess_file import read_zca
+from hpcdistill.io.preprocess_file import StoredZca, zca_of
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.run.origin import stored_standardisation
 from hpcdistill.whole_file import whole_file
@@ -27,9 +29,9 @@ from hpcdistill.whole_file import whole_file
 _CHUNK = 2048
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DistilledSet:
-    """A distilled set with all that is needed to use it. `hpcdistill.load` makes one.
+    """A distilled set with all that is needed to use it. `hpcdistill.load` and `hpcdistill.distill` make one.
 
     Attributes:
         images: `(n, h, w, c)` float64, preprocessed: what kernels and networks see.
@@ -41,7 +43,7 @@ class DistilledSet:
         history: columns by name, a row for each step: `step`, `loss`, `train_accuracy`, `test_accuracy`, …; NaN where
             nothing was measured.
         config: the run's configuration, as TOML.
-        source: the checkpoint that it was read from.
+        source: the checkpoint that it was read from; None where it comes from `hpcdistill.distill`.
     """
 
     images: np.ndarray
@@ -51,9 +53,43 @@ class DistilledSet:
     network: str
     kind: str
     step: int
-    history: dict[str, np.ndarray] = field(repr=False)
-    config: str = field(repr=False)
-    source: Path
+    history: dict[str, np.ndarray]
+    config: str
+    source: Path | None
+    _checkpoint: Checkpoint
+    _read_zca: Callable[[], StoredZca | None]
+
+    def __repr__(self) -> str:
+        shape = "×".join(map(str, self.images.shape[1:]))
+        return (f"<DistilledSet: {len(self.images)} images {shape} of {len(self.class_names)} classes, "
+                f"{self.network} {self.kind}, step {self.step}>")  # fmt: skip
+
+    @classmethod
+    def of_checkpoint(
+        cls, checkpoint: Checkpoint, source: Path | None, read_zca: Callable[[], StoredZca | None]
+    ) -> DistilledSet:
+        """Return the set in a checkpoint.
+
+        Args:
+            read_zca: returns the ZCA matrix that it was made with, if any, when it is needed.
+
+        Raises:
+            CheckpointError: something is missing in it.
+        """
+        return cls(
+            images=checkpoint.images("support/images"),
+            images_display=checkpoint.images("support/images_display"),
+            labels=checkpoint.array("support/labels"),
+            class_names=tuple(checkpoint.class_names()),
+            network=checkpoint.attribute("architecture"),
+            kind=parse_stored(checkpoint.attribute("config")).kernel.kind,
+            step=checkpoint.attribute("step"),
+            history=checkpoint.history(),
+            config=checkpoint.attribute("config"),
+            source=source,
+            _checkpoint=checkpoint,
+            _read_zca=read_zca,
+        )
 
     def preprocess(self, raw: ArrayLike) -> np.ndarray:
         """Return raw images `(n, h, w, c)`, in the units of the data set, as the run preprocessed its own.
@@ -96,7 +132,7 @@ class DistilledSet:
     def save(self, path: str | Path) -> None:
         """Write it as `.npz`, with all that is needed to use it: what `hpcdistill export` writes."""
         with whole_file(Path(path)) as file:
-            export_npz(read_checkpoint(self.source), file, RunDirectory.of_checkpoint(self.source).preprocess)
+            export_npz(self._checkpoint, file, self._zca)
 
     @cached_property
     def _alpha(self) -> np.ndarray:
@@ -115,14 +151,14 @@ class DistilledSet:
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:
-        from hpcdistill.data.zca import Zca
-
-        checkpoint = read_checkpoint(self.source)
-        standardisation: Standardisation = stored_standardisation(checkpoint)
-        if not (sha256 := checkpoint.attributes.get("zca_sha256")):
+        standardisation: Standardisation = stored_standardisation(self._checkpoint)
+        if (stored := self._zca) is None:
             return standardisation
-        stored = read_zca(RunDirectory.of_checkpoint(self.source).preprocess, sha256)
         return Zca(standardisation, stored.matrix, stored.reg, stored.display_norm)
+
+    @cached_property
+    def _zca(self) -> StoredZca | None:
+        return self._read_zca()
 
 
 def load(path: str | Path, *settings: str) -> DistilledSet:
@@ -152,15 +188,5 @@ def load(path: str | Path, *settings: str) -> DistilledSet:
         raise InputError(f"{path}: is a checkpoint, which has its settings: {', '.join(settings)} cannot be changed.")
     source = source.resolve()
     checkpoint = read_checkpoint(source)
-    return DistilledSet(
-        images=checkpoint.images("support/images"),
-        images_display=checkpoint.images("support/images_display"),
-        labels=checkpoint.array("support/labels"),
-        class_names=tuple(checkpoint.class_names()),
-        network=checkpoint.attribute("architecture"),
-        kind=parse_stored(checkpoint.attribute("config")).kernel.kind,
-        step=checkpoint.attribute("step"),
-        history=checkpoint.history(),
-        config=checkpoint.attribute("config"),
-        source=source,
-    )
+    zca_file = RunDirectory.of_checkpoint(source).preprocess
+    return DistilledSet.of_checkpoint(checkpoint, source, partial(zca_of, checkpoint, zca_file))

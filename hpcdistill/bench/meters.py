@@ -13,9 +13,9 @@ from numpy.typing import ArrayLike
 from mpi4py import MPI
 from mpi4py.util import pkl5
 
-from hpcdistill.distill.assemble import Kernels
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import Sweep
+from hpcdistill.learning.assemble import Kernels
 
 T = TypeVar("T")
 

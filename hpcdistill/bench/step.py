@@ -22,9 +22,9 @@ from hpcdistill.bench.step_rows import HEADINGS, StepSample, step_rows, step_tab
 from hpcdistill.bench.timing import take_turns
 from hpcdistill.config import Config
 from hpcdistill.data.preprocess import centred_one_hot
-from hpcdistill.distill.adam import Adam
-from hpcdistill.distill.assemble import Kernels, Targets
-from hpcdistill.distill.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
+from hpcdistill.learning.adam import Adam
+from hpcdistill.learning.assemble import Kernels, Targets
+from hpcdistill.learning.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
 from hpcdistill.run.experiment import choose_kernels
 

@@ -12,8 +12,8 @@ from hpcdistill.commands.arguments import add_distilled
 if TYPE_CHECKING:
     from mpi4py import MPI
 
-    from hpcdistill.distill.tally import Tally
     from hpcdistill.io.checkpoint import Checkpoint
+    from hpcdistill.learning.tally import Tally
     from hpcdistill.run.accuracies import Accuracies
     from hpcdistill.run.experiment import Experiment
 

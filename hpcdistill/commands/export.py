@@ -63,11 +63,12 @@ def main(args: argparse.Namespace) -> int:
 def _export(path: Path, form: str, checkpoint: Checkpoint, file: BinaryIO) -> None:
     from hpcdistill.io.export import export_npz, export_png
     from hpcdistill.io.export_images import export_torch
+    from hpcdistill.io.preprocess_file import zca_of
     from hpcdistill.io.run_directory import RunDirectory
 
     directory = RunDirectory.of_checkpoint(path)
     if form == "npz":
-        export_npz(checkpoint, file, directory.preprocess)
+        export_npz(checkpoint, file, zca_of(checkpoint, directory.preprocess))
     elif form == "torch":
         export_torch(checkpoint, file)
     elif form == "png":

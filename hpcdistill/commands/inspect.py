@@ -63,7 +63,7 @@ def _history_table(history: dict[str, np.ndarray]) -> Table:
     import numpy as np
     from rich.table import Table
 
-    from hpcdistill.distill.history import COLUMNS
+    from hpcdistill.learning.history import COLUMNS
 
     steps = history["step"]
     evaluated = np.isfinite(history["test_accuracy"]) | np.isfinite(history["validation_accuracy"])

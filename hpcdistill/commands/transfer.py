@@ -118,7 +118,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
 
 
 def _request(args: argparse.Namespace) -> TransferRequest:
-    from hpcdistill.distill.transfer import L2, Training
+    from hpcdistill.learning.transfer import L2, Training
     from hpcdistill.run.transfer import TransferRequest
 
     default_l2 = L2 if args.parameterization == "standard" else L2 / args.width

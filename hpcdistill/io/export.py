@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.preprocess_file import read_zca
+from hpcdistill.io.preprocess_file import StoredZca
 from hpcdistill.io.support_origin import support_classes, support_start
 
 #: Images per row of a contact sheet, and how many are shown at most in each half.
@@ -20,17 +19,17 @@ _COLUMNS, _MOST = 10, 100
 _SIDE, _CAPTION, _GAP, _TITLE = 64, 14, 4, 26
 
 
-def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca_file: Path) -> None:
+def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca: StoredZca | None) -> None:
     """Write the support set and what is needed to use it as a compressed `.npz`.
 
     Arrays: `images` `(n,h,w,c)` uint8 as they look, `images_preprocessed` float64, `labels` `(n,classes)`,
     `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`; with ZCA `zca_matrix` `(d,d)` float64.
 
     Args:
-        zca_file: where the run's ZCA matrix is, if it has one.
+        zca: the run's ZCA matrix, if it has one.
 
     Raises:
-        CheckpointError: an array, or the ZCA matrix, is missing.
+        CheckpointError: an array is missing.
     """
     exported = {
         "images": checkpoint.images("support/images_display"),
@@ -43,8 +42,8 @@ def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca_file: Path) -> None:
         "class_names": np.array(checkpoint.class_names()),
     }
     exported |= {f"history_{name}": column for name, column in checkpoint.history().items()}
-    if sha256 := checkpoint.attributes.get("zca_sha256"):
-        exported["zca_matrix"] = read_zca(zca_file, sha256).matrix
+    if zca is not None:
+        exported["zca_matrix"] = zca.matrix
     np.savez_compressed(file, allow_pickle=False, **exported)
 
 

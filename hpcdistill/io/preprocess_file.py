@@ -16,6 +16,7 @@ import numpy as np
 from hpcdistill.errors import CheckpointError, StorageError
 from hpcdistill.hdf5.apart import read_apart
 from hpcdistill.hdf5.complete import without_lock
+from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.whole_file import replacing
 
 
@@ -51,6 +52,19 @@ def write_zca(path: Path, stored: StoredZca) -> None:
         raise StorageError(
             f"{path}: cannot be written ({error}). Free some space, then continue with --resume."
         ) from error
+
+
+def zca_of(checkpoint: Checkpoint, path: Path) -> StoredZca | None:
+    """Return the ZCA matrix that a checkpoint's images were made with, None where there was none.
+
+    Args:
+        path: where its run keeps it.
+
+    Raises:
+        CheckpointError: missing, damaged, or another matrix.
+    """
+    sha256 = checkpoint.attributes.get("zca_sha256")
+    return read_zca(path, sha256) if sha256 else None
 
 
 def read_zca(path: Path, sha256: str = "") -> StoredZca:

@@ -9,7 +9,8 @@ import math
 import os
 import platform
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, cast
 
@@ -70,10 +71,18 @@ def fill_shared(
     return array
 
 
-def free_windows() -> None:
-    """Free the shared memory, before the program ends. Collective over all ranks."""
-    while _windows:
-        window = _windows.pop(0)
+@contextmanager
+def freed_after() -> Iterator[None]:
+    """Free the memory that is shared within, where that ends without an error. Collective over all ranks."""
+    before = len(_windows)
+    yield
+    free_windows(before)
+
+
+def free_windows(but: int = 0) -> None:
+    """Free the shared memory, but for the first arrays, before the program ends. Collective over all ranks."""
+    while len(_windows) > but:
+        window = _windows.pop(but)
         window.Unlock_all()
         window.Free()
 

@@ -13,10 +13,10 @@ from mpi4py import MPI
 from hpcdistill.config import Config, parse_config, parse_stored
 from hpcdistill.data.readers.distilled import is_foreign, stored_settings
 from hpcdistill.data.readers.locate import data_root
-from hpcdistill.distill.history import History
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION
 from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.evaluate import for_evaluation
@@ -24,6 +24,7 @@ from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import support_from_file
 from hpcdistill.run.preprocessing import keep_preprocessing
 from hpcdistill.run.recorder import Recorder
+from hpcdistill.run.store import FolderStore
 
 
 def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
@@ -57,7 +58,9 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
         history = History()
         history.add(0)
         source = np.full(len(x_s), -1, np.int64)
-        Recorder(experiment, directory, source, experiment.display(x_s)).save(0, x_s, y_s, history)
+        Recorder(experiment, FolderStore(directory, 1, schedule=False), source, experiment.display(x_s)).save(
+            0, x_s, y_s, history
+        )
         reporter.say(f"{file}: a checkpoint of it is kept in {directory.latest}")
     return directory.latest
 

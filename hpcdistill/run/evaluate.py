@@ -15,11 +15,11 @@ from mpi4py import MPI
 from hpcdistill.config import Config
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
-from hpcdistill.distill.tally import Tally
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.evaluations import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.learning.tally import Tally
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.accuracies import Accuracies

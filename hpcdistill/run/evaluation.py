@@ -6,20 +6,20 @@ import hashlib
 
 import numpy as np
 
-from hpcdistill.distill.assemble import Targets
-from hpcdistill.distill.krr import Support
-from hpcdistill.distill.tally import Tally, no_targets
-from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.learning.assemble import Targets
+from hpcdistill.learning.krr import Support
+from hpcdistill.learning.tally import Tally, no_targets
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import Store
 
 
 class Evaluator:
     """Evaluates the supports of a run; what an earlier attempt at the run has counted is not evaluated again."""
 
-    def __init__(self, experiment: Experiment, directory: RunDirectory, boundary: Boundary) -> None:
-        self._experiment, self._directory, self._boundary = experiment, directory, boundary
+    def __init__(self, experiment: Experiment, store: Store, boundary: Boundary) -> None:
+        self._experiment, self._store, self._boundary = experiment, store, boundary
 
     def test(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
         """Return how well the test images are predicted, or None where there are none. Collective.
@@ -50,12 +50,12 @@ class Evaluator:
             targets.report(tally.done, targets.count)
             if tally.done < targets.count:
                 if comm.Get_rank() == 0:
-                    self._directory.notes.write_tally(what, tally.done, tally.squares, tally.confusion)
+                    self._store.write_tally(what, tally.done, tally.squares, tally.confusion)
                 self._boundary.check(comm)
         return tally
 
     def _read(self, what: str, n_classes: int) -> Tally:
-        done, squares, confusion = self._directory.notes.read_tally(what)
+        done, squares, confusion = self._store.read_tally(what)
         return Tally(done, squares, confusion) if done else no_targets(n_classes)
 
 

@@ -10,12 +10,12 @@ from mpi4py import MPI
 
 from hpcdistill.attempt import StopSignal, attempt_number
 from hpcdistill.config import Config
-from hpcdistill.distill.history import History
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.io.run_notes import Reached
+from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.cost import say_cost
@@ -27,8 +27,9 @@ from hpcdistill.run.origin import Origin
 from hpcdistill.run.preprocessing import keep_preprocessing, preprocessing_hash
 from hpcdistill.run.recorder import check_same_run
 from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import FolderStore
 
-_METHODS = {"kip": run_kip, "label_solve": run_label_solve, "krr": run_krr}
+METHODS = {"kip": run_kip, "label_solve": run_label_solve, "krr": run_krr}
 
 
 def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal, *, resume: bool) -> None:
@@ -56,10 +57,11 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         on_root(comm, lambda: _check_preprocessing(checkpoint, preprocessing_hash(experiment.preprocessing)))
         on_root(comm, lambda: directory.prepare(resume=resume))
         keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=checkpoint is not None)
-        reporter.say(_headline(experiment, output))
+        store = FolderStore(directory, config.checkpoint.keep, schedule=config.method == "kip")
+        reporter.say(f"{headline(experiment)}, output {output}")
         say_cost(experiment)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
-            _METHODS[config.method](experiment, directory, checkpoint, Boundary(asked, reporter.say))
+            METHODS[config.method](experiment, store, checkpoint, Boundary(asked, reporter.say))
         reporter.say(f"wrote {directory.latest}")
 
 
@@ -98,7 +100,8 @@ def _what_is_lost(checkpoint: Checkpoint | None, reached: Reached | None) -> str
     return "nothing was saved yet" if checkpoint is None else "no finished step is lost"
 
 
-def _headline(experiment: Experiment, output: Path) -> str:
+def headline(experiment: Experiment) -> str:
+    """Return a line that says what is run on what."""
     config, dataset, kernels = experiment.config, experiment.dataset, experiment.kernels
     height, width, channels = dataset.image_shape
     n_s = config.support.images_per_class * dataset.n_classes or len(experiment.pool)
@@ -106,5 +109,5 @@ def _headline(experiment: Experiment, output: Path) -> str:
         f"{config.method} on {dataset.name} ({len(experiment.pool)} training images {height}×{width}×{channels}, "
         f"{dataset.n_classes} classes), {n_s} support images, "
         f"{config.kernel.architecture} {config.kernel.kind.upper()}, "
-        f"backend {kernels.ts.name} ({config.kernel.precision}), ranks {experiment.comm.Get_size()}, output {output}"
+        f"backend {kernels.ts.name} ({config.kernel.precision}), ranks {experiment.comm.Get_size()}"
     )

@@ -17,10 +17,10 @@ from hpcdistill.data.dataset import Dataset, Split
 from hpcdistill.data.preprocess import Preprocessing, centred_one_hot
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset, hold_out, make_pool
-from hpcdistill.distill.assemble import Kernels, Targets
-from hpcdistill.distill.krr import Support
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
+from hpcdistill.learning.assemble import Kernels, Targets
+from hpcdistill.learning.krr import Support
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
 from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter
@@ -128,17 +128,22 @@ class Experiment:
 
 
 def load_experiment(
-    comm: MPI.Intracomm, config: Config, reporter: Reporter, origin: Origin | None = None
+    comm: MPI.Intracomm,
+    config: Config,
+    reporter: Reporter,
+    origin: Origin | None = None,
+    read: Callable[[], Dataset] | None = None,
 ) -> Experiment:
     """Load, check and preprocess the data and choose the kernels. Collective.
 
     Args:
         origin: whose images these are to be like, and whose preprocessing they are given; None for a run that begins.
+        read: returns the data set, on the first rank of each node; default: what `config.data` names.
 
     Raises:
         DataError, ConfigError, CheckpointError: on every rank, before anything is computed or written.
     """
-    dataset = load_shared(comm, config, reporter)
+    dataset = load_shared(comm, read or partial(read_configured, config, reporter))
     with agree(comm):
         if origin is not None:
             origin.check(dataset)
@@ -199,16 +204,17 @@ def notes_on_classes(config: Config, dataset: Dataset, pool: Pool) -> list[str]:
     ]
 
 
-def read(config: Config, reporter: Reporter) -> Dataset:
+def read_configured(config: Config, reporter: Reporter) -> Dataset:
     """Read the data set of a configuration. Not collective."""
     data = config.data
     return load_dataset(data.name, data.root or None, reading_of(config), partial(reporter.rows, "pictures read"))
 
 
-def load_shared(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Dataset:
+def load_shared(comm: MPI.Intracomm, read: Callable[[], Dataset]) -> Dataset:
     """Return the data set with one copy of its arrays per node. Collective.
 
-    The first rank of each node reads the files.
+    Args:
+        read: returns it; called on the first rank of each node.
 
     Raises:
         DataError: on every rank; files that cannot be used, or that are others on one node than on another.
@@ -217,13 +223,13 @@ def load_shared(comm: MPI.Intracomm, config: Config, reporter: Reporter) -> Data
     dataset: Dataset | None = None
     with agree(comm):
         if node.Get_rank() == 0:
-            dataset = read(config, reporter).with_sha256()
+            dataset = read().with_sha256()
     dataset = _share(node, dataset)
     first = bcast_object(comm, dataset.sha256)
     with agree(comm):
         if dataset.sha256 != first:
             raise DataError(
-                f"{config.data.name}: {platform.node()} has other images or labels than the first node. Put the same "
+                f"{dataset.name}: {platform.node()} has other images or labels than the first node. Put the same "
                 "files on all nodes, or use a folder that they share."
             )
     return dataset

@@ -7,8 +7,8 @@ from collections import Counter
 
 from mpi4py import MPI
 
-from hpcdistill.distill.assemble import Kernels
 from hpcdistill.errors import EnvironmentSetupError
+from hpcdistill.learning.assemble import Kernels
 from hpcdistill.mpi.collectives import gather_objects
 from hpcdistill.mpi.gpu_arrays import check_gpu_aware
 from hpcdistill.progress import Reporter

@@ -8,14 +8,21 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from hpcdistill.config import Config, KipConfig
-from hpcdistill.distill.adam import Adam
-from hpcdistill.distill.history import History
-from hpcdistill.distill.kip import KipState, initial_log_temperature, initial_state, kip_gradient, kip_update, make_adam
-from hpcdistill.distill.krr import Gradient
-from hpcdistill.distill.schedule import Schedule
 from hpcdistill.errors import NotFiniteError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.run_directory import RunDirectory, in_paper_schedule
+from hpcdistill.io.run_directory import in_paper_schedule
+from hpcdistill.learning.adam import Adam
+from hpcdistill.learning.history import History
+from hpcdistill.learning.kip import (
+    KipState,
+    initial_log_temperature,
+    initial_state,
+    kip_gradient,
+    kip_update,
+    make_adam,
+)
+from hpcdistill.learning.krr import Gradient
+from hpcdistill.learning.schedule import Schedule
 from hpcdistill.mpi.collectives import agree_any, all_meet, bcast_object, on_root
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
@@ -23,6 +30,7 @@ from hpcdistill.run.initial_support import make_initial_support, noise_mask
 from hpcdistill.run.pace import Pace
 from hpcdistill.run.recorder import Recorder, noted_changes, stored_config
 from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import Store
 from hpcdistill.run.whitened import keep_whitened
 
 #: The speed of so many last steps tells how many a resumed run can make in the time that it is given.
@@ -40,7 +48,7 @@ class _Progress:
     pace: Pace
 
 
-def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary) -> None:
+def run_kip(experiment: Experiment, store: Store, resumed: Checkpoint | None, boundary: Boundary) -> None:
     """Learn a support set, from the start or from a checkpoint. Collective.
 
     Raises:
@@ -53,13 +61,13 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     now = _restore(resumed, experiment) if resumed else _begin(experiment, adam)
     pace, used_before = now.pace, now.history.last_seconds
     changes = noted_changes(resumed, config)
-    recorder = Recorder(experiment, directory, now.source_index, now.initial_display, changes)
+    recorder = Recorder(experiment, store, now.source_index, now.initial_display, changes)
     if changes:
         reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
     if resumed:
         _go_on(experiment, now, resumed)
     noise = noise_mask(config, now.state.x_s.shape)
-    evaluator = Evaluator(experiment, directory, boundary)
+    evaluator = Evaluator(experiment, store, boundary)
     saved = now.state.step if resumed else -1
     started = time.monotonic() - used_before
     previous, just_decided = now.state, False
@@ -99,7 +107,7 @@ def run_kip(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         now.history.add(now.state.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=seconds,
                         temperature=_temperature(config, now.state))  # fmt: skip
         if comm.Get_rank() == 0:
-            directory.notes.write_reached(now.state.step, seconds)
+            store.note_step(now.state.step, now.history)
         if config.kip.hours:
             pace.note_step(time.monotonic() - begun - evaluation_seconds, pace.schedule.batch(state.step))
             if evaluated:

@@ -7,17 +7,17 @@ import time
 import numpy as np
 
 from hpcdistill.data.sampling import draw_support
-from hpcdistill.distill.history import History
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import bcast_object
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.recorder import Recorder
 from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import Store
 
 
-def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary) -> None:
+def run_krr(experiment: Experiment, store: Store, resumed: Checkpoint | None, boundary: Boundary) -> None:
     """Measure the test accuracy of random natural supports, or of all training images. Collective.
 
     Raises:
@@ -27,7 +27,7 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
     draws = config.krr.draws if per_class else 1
     history = History.from_arrays(resumed.history()) if resumed else History()
     started = time.monotonic() - history.last_seconds
-    evaluator = Evaluator(experiment, directory, boundary)
+    evaluator = Evaluator(experiment, store, boundary)
     experiment.reporter.advance("draw", len(history.rows), draws)
     for draw in range(len(history.rows), draws):
         boundary.check(experiment.comm)
@@ -42,7 +42,9 @@ def run_krr(experiment: Experiment, directory: RunDirectory, resumed: Checkpoint
         assert metrics is not None  # there is a test split: load_experiment has seen to it
         seconds = bcast_object(experiment.comm, time.monotonic() - started)
         history.add(draw, test_accuracy=metrics.accuracy, seconds=seconds)
-        Recorder(experiment, directory, source, experiment.display(x_s)).save(draw, x_s, y_s, history)
+        Recorder(experiment, store, source, experiment.display(x_s)).save(draw, x_s, y_s, history)
+        if experiment.comm.Get_rank() == 0:
+            store.note_step(draw, history)
         experiment.reporter.advance("draw", draw + 1, draws, f"test {metrics.accuracy:.2%}")
     accuracy = history.column("test_accuracy")
     spread = f" ± {np.std(accuracy, ddof=1):.2%}" if draws > 1 else ""

@@ -7,20 +7,18 @@ import time
 import numpy as np
 
 from hpcdistill.data.sampling import draw_support
-from hpcdistill.distill.history import History
-from hpcdistill.distill.label_solve import REDUCTIONS, reduce_chunk, solve_labels
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.learning.history import History
+from hpcdistill.learning.label_solve import REDUCTIONS, reduce_chunk, solve_labels
 from hpcdistill.mpi.collectives import bcast_object
 from hpcdistill.run.evaluation import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.recorder import Recorder
 from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import Store
 
 
-def run_label_solve(
-    experiment: Experiment, directory: RunDirectory, resumed: Checkpoint | None, boundary: Boundary
-) -> None:
+def run_label_solve(experiment: Experiment, store: Store, resumed: Checkpoint | None, boundary: Boundary) -> None:
     """Solve for the support labels over all training images, from the start or from the last chunk. Collective.
 
     Raises:
@@ -30,7 +28,7 @@ def run_label_solve(
     reduction = REDUCTIONS[config.label_solve.method]
     source = draw_support(experiment.pool, config.support.images_per_class, config.seed)
     x_s, y_s = experiment.natural_support(source)
-    recorder = Recorder(experiment, directory, source, experiment.display(x_s))
+    recorder = Recorder(experiment, store, source, experiment.display(x_s))
     indices = experiment.pool.indices
 
     history, square, chunks, absorbed = History(), np.zeros((sum(y_s.shape),) * 2), 0, 0
@@ -55,10 +53,12 @@ def run_label_solve(
         chunks, absorbed = chunks + 1, absorbed + len(chunk)
         history.add(chunks, seconds=bcast_object(comm, time.monotonic() - started))
         save(y_s)
+        if comm.Get_rank() == 0:
+            store.note_step(chunks, history)
 
     solution = solve_labels(comm, experiment.kernels, support, square, len(indices), reduction)
     try:
-        metrics = Evaluator(experiment, directory, boundary).test(support, x_s, solution.labels)
+        metrics = Evaluator(experiment, store, boundary).test(support, x_s, solution.labels)
     finally:
         support.close()
     accuracy = None if metrics is None else metrics.accuracy

@@ -7,7 +7,7 @@ from statistics import median
 import numpy as np
 
 from hpcdistill.config import KipConfig
-from hpcdistill.distill.schedule import Schedule, steps_within
+from hpcdistill.learning.schedule import Schedule, steps_within
 from hpcdistill.progress import duration
 
 #: The number of steps is decided after so many steps, or after this share of the time and no fewer than three.

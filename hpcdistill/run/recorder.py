@@ -2,29 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 
 import hpcdistill
 from hpcdistill.config import Config, adjusted_keys, parse_stored, why_not_resumed
-from hpcdistill.distill.history import History
-from hpcdistill.errors import CheckpointError, InterruptedWriteError, StorageError
+from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
-from hpcdistill.io.checkpoint_write import write_checkpoint
-from hpcdistill.io.run_directory import RunDirectory
-from hpcdistill.mpi.collectives import all_meet, on_root
+from hpcdistill.learning.history import History
+from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.origin import data_attributes
 from hpcdistill.run.preprocessing import preprocessing_hash
+from hpcdistill.run.store import Store
 
 
 class Recorder:
-    """Writes the checkpoints of one run. Every method is collective.
+    """Makes the checkpoints of one run. Every method is collective.
 
     Args:
+        store: where they are kept.
         source_index: training images that the support was drawn as; -1 for one that is none.
         initial_display: the images that the run starts from as they look, uint8.
         changes: what its settings were before, as `noted_changes` has it.
@@ -33,48 +31,27 @@ class Recorder:
     def __init__(
         self,
         experiment: Experiment,
-        directory: RunDirectory,
+        store: Store,
         source_index: np.ndarray,
         initial_display: np.ndarray,
         changes: str = "",
     ) -> None:
-        self.experiment, self.directory, self.source_index = experiment, directory, source_index
+        self.experiment, self._store, self.source_index = experiment, store, source_index
         self._commit = on_root(experiment.comm, git_commit)
         self._initial_display, self._changes = initial_display, changes
         self._zca_sha256 = on_root(experiment.comm, lambda: preprocessing_hash(experiment.preprocessing))
 
     def save(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, **extra: np.ndarray) -> None:
-        """Write the checkpoint of a step, point `latest.h5` to it, and remove what is no longer kept.
+        """Keep the checkpoint of a step.
 
         Args:
             extra: further arrays by HDF5 path, such as the optimiser's state.
         """
-        comm = self.experiment.comm
-        with self._owned():
-            write_checkpoint(comm, self.directory.checkpoint_path(step), self._pack(step, x_s, y_s, history, extra))
-            on_root(comm, lambda: self._published(step))
+        self._store.save(self.experiment.comm, step, self._pack(step, x_s, y_s, history, extra))
 
     def save_best(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History) -> None:
-        """Write `best.h5`: the support with the best validation accuracy so far."""
-        with self._owned():
-            write_checkpoint(self.experiment.comm, self.directory.best, self._pack(step, x_s, y_s, history, {}))
-
-    def _published(self, step: int) -> None:
-        self.directory.notes.check_owner()  # `latest.h5` and the number of checkpoints are the newer run's
-        config = self.experiment.config  # only KIP's steps are those of the papers' schedule
-        self.directory.published(step, config.checkpoint.keep, schedule=config.method == "kip")
-
-    @contextmanager
-    def _owned(self) -> Iterator[None]:
-        """Write within this: raises `TakenOverError` if another run has taken over, before or while this one writes."""
-        comm, notes = self.experiment.comm, self.directory.notes
-        on_root(comm, notes.check_owner)
-        try:
-            yield
-        except StorageError as error:  # another run removes unfinished files when it takes over
-            if not isinstance(error, InterruptedWriteError) and all_meet(comm):
-                on_root(comm, notes.check_owner)
-            raise
+        """Keep the support with the best validation accuracy so far."""
+        self._store.save_best(self.experiment.comm, self._pack(step, x_s, y_s, history, {}))
 
     def _pack(
         self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, extra: dict[str, np.ndarray]

@@ -14,10 +14,10 @@ import numpy as np
 
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
-from hpcdistill.distill.assemble import Targets
-from hpcdistill.distill.finite_network import FiniteNetwork
-from hpcdistill.distill.transfer import EVALUATION_ROWS, Trainer, Training
 from hpcdistill.jax_runtime import single_precision
+from hpcdistill.learning.assemble import Targets
+from hpcdistill.learning.finite_network import FiniteNetwork
+from hpcdistill.learning.transfer import EVALUATION_ROWS, Trainer, Training
 from hpcdistill.mpi.collectives import agree, gather_objects, node_communicator
 from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.experiment import Experiment

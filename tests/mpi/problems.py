@@ -4,8 +4,8 @@ import numpy as np
 
 from hpcdistill.architecture import parse_architecture
 from hpcdistill.data.preprocess import centred_one_hot
-from hpcdistill.distill.assemble import Kernels, Targets
 from hpcdistill.kernels.select import choose_backend
+from hpcdistill.learning.assemble import Kernels, Targets
 
 SHAPE, CLASSES = (4, 5, 2), 3
 

@@ -9,8 +9,8 @@ import pytest
 from hpcdistill.bench.meters import Clock, CountingComm, TimedBackend, timed_kernels
 from hpcdistill.bench.step import CLASSES, _sample, make_problem, measure_steps, rank_counts
 from hpcdistill.config import parse_config
-from hpcdistill.distill.kip import kip_gradient
 from hpcdistill.errors import NotFiniteError
+from hpcdistill.learning.kip import kip_gradient
 from hpcdistill.mpi import collectives
 from hpcdistill.run.experiment import choose_kernels
 

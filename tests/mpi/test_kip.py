@@ -7,8 +7,8 @@ from problems import images, kernels, labels, targets
 from mpi4py import MPI
 
 from hpcdistill.config import parse_config
-from hpcdistill.distill.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.errors import NotFiniteError
+from hpcdistill.learning.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
 
 
 def run(comm, steps, settings=()):

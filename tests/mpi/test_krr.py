@@ -6,12 +6,12 @@ from problems import CLASSES, dense_loss, dense_prediction, images, kernels, lab
 
 from mpi4py import MPI
 
-from hpcdistill.distill import assemble, krr, workspace
-from hpcdistill.distill.krr import Support
-from hpcdistill.distill.loss import CrossEntropy, SquaredError
-from hpcdistill.distill.workspace import HostWorkspace
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.kernels import sweep
+from hpcdistill.learning import assemble, krr, workspace
+from hpcdistill.learning.krr import Support
+from hpcdistill.learning.loss import CrossEntropy, SquaredError
+from hpcdistill.learning.workspace import HostWorkspace
 
 REG = 1e-3
 SIZES = [(1, 1), (5, 7), (13, 3), (9, 50)]  # support, targets: also more ranks than rows, and more support than targets

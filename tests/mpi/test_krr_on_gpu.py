@@ -8,15 +8,15 @@ from problems import CLASSES, SHAPE, images, labels, targets
 from mpi4py import MPI
 
 from hpcdistill.architecture import parse_architecture
-from hpcdistill.distill.assemble import Kernels
-from hpcdistill.distill.krr import Support
-from hpcdistill.distill.label_solve import QR, reduce_chunk, solve_labels
-from hpcdistill.distill.loss import CrossEntropy, SquaredError
-from hpcdistill.distill.workspace import GpuWorkspace, HostWorkspace
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.kernels import sweep
 from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.native import NativeBackend
+from hpcdistill.learning.assemble import Kernels
+from hpcdistill.learning.krr import Support
+from hpcdistill.learning.label_solve import QR, reduce_chunk, solve_labels
+from hpcdistill.learning.loss import CrossEntropy, SquaredError
+from hpcdistill.learning.workspace import GpuWorkspace, HostWorkspace
 from hpcdistill.linalg.gpu import GpuCholesky
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.linalg.scalapack import ScalapackCholesky

@@ -6,9 +6,9 @@ from problems import images, kernels, targets
 
 from mpi4py import MPI
 
-from hpcdistill.distill.assemble import Targets
-from hpcdistill.distill.krr import Support
-from hpcdistill.distill.label_solve import NORMAL, QR, reduce_chunk, solve_labels
+from hpcdistill.learning.assemble import Targets
+from hpcdistill.learning.krr import Support
+from hpcdistill.learning.label_solve import NORMAL, QR, reduce_chunk, solve_labels
 from hpcdistill.linalg.scalapack import scalapack_least_squares
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 

@@ -12,7 +12,7 @@ import time
 
 from mpi4py import MPI
 
-from hpcdistill.distill.krr import Support
+from hpcdistill.learning.krr import Support
 from hpcdistill.run.recorder import Recorder
 
 #: Seconds of a gradient, or of a checkpoint, of a run that stalls.

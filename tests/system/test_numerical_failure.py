@@ -11,7 +11,7 @@ from own_files import read_own
 FAILING_RANK = """
 import sys
 from mpi4py import MPI
-from hpcdistill.distill.krr import Support
+from hpcdistill.learning.krr import Support
 gradient, calls = Support.gradient, []
 def failing(self, *arguments):
     calls.append(None)
@@ -26,7 +26,7 @@ sys.exit(main())
 #: Runs the command line with gradients that fail from the fifth on, that is, at step 4.
 FAILING_STEP = """
 import sys
-from hpcdistill.distill.krr import Support
+from hpcdistill.learning.krr import Support
 from hpcdistill.errors import NotFiniteError
 gradient, calls = Support.gradient, []
 def failing(self, *arguments):

@@ -43,6 +43,36 @@ def test_what_is_no_checkpoint(finished_run, tmp_path):
         hpcdistill.load(tmp_path / "a.h5")
 
 
+def test_arrays_are_distilled_as_files_are(tmp_path):
+    """The same set as `run` leaves, bit for bit, and the example in its documentation."""
+    digits = load_dataset("digits")
+    np.savez(tmp_path / "own.npz", images=digits.train.images[:300], labels=digits.train.labels[:300],
+             test_images=digits.test.images, test_labels=digits.test.labels)  # fmt: skip
+    config = write_config(tmp_path / "c.toml", data={"name": "own.npz"}, preprocess={"zca": True})
+    assert run("run", config, "--output", tmp_path / "out").code == 0
+    program = f"""
+import doctest, hpcdistill, numpy as np
+data = np.load({str(tmp_path / "own.npz")!r})
+settings = {{"kernel": {{"architecture": "FC1"}}, "preprocess.zca": True,
+            "kip": {{"steps": 4, "batch": 100}}, "kip.evaluate_every": 2}}
+told = []
+found = hpcdistill.distill(data["images"], data["labels"], test=(data["test_images"], data["test_labels"]),
+                           config=settings, callback=lambda step, figures: told.append((step, figures["loss"])))
+found.save({str(tmp_path / "set.npz")!r})
+assert found.source is None and told == list(zip([1, 2, 3, 4], found.history["loss"][1:])), told
+assert (found.predict(data["test_images"]).argmax(1) == data["test_labels"]).mean() == found.history["test_accuracy"][4]
+assert doctest.run_docstring_examples(hpcdistill.distill, {{}}) is None"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    hpcdistill.load(tmp_path / "out/latest.h5").save(tmp_path / "own_run.npz")
+    with np.load(tmp_path / "set.npz") as one, np.load(tmp_path / "own_run.npz") as other:
+        assert sorted(one.files) == sorted(other.files)
+        assert {"zca_matrix", "images_preprocessed"} <= set(one.files)
+        differing = [name for name in one.files if name not in ("config", "history_seconds")
+                     and one[name].tobytes() != other[name].tobytes()]  # fmt: skip
+        assert differing == []
+
+
 def test_loading_needs_neither_mpi_nor_jax(finished_run):
     program = f"""
 import sys, hpcdistill

@@ -7,8 +7,8 @@ import numpy as np
 
 from hpcdistill.config import parse_config
 from hpcdistill.digest import sha256_of
-from hpcdistill.distill.history import COLUMNS
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
+from hpcdistill.learning.history import COLUMNS
 
 VOID = {"meta", "img", "br", "hr", "link"}
 

@@ -5,8 +5,8 @@ import numpy as np
 import optax
 import pytest
 
-from hpcdistill.distill.adam import Adam
 from hpcdistill.jax_runtime import configure_jax
+from hpcdistill.learning.adam import Adam
 
 RATES = {"images": 0.02, "labels": 0.3}
 

@@ -9,7 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parents[2] / "hpcdistill"
 BELOW_RUN = {"errors", "whole_file", "digest", "hdf5", "schema", "config", "architecture", "jax_runtime", "progress",
-             "gpu", "mpi", "data", "kernels", "linalg", "distill", "io"}  # fmt: skip
+             "gpu", "mpi", "data", "kernels", "linalg", "learning", "io"}  # fmt: skip
 #: Each layer, and what it may import besides itself. `__main__` sees all.
 MAY_IMPORT = {
     "errors": set(),
@@ -31,7 +31,7 @@ MAY_IMPORT = {
     "native": set(),
     "kernels": {"errors", "architecture", "jax_runtime", "gpu", "native"},
     "linalg": {"errors", "gpu", "mpi", "native"},
-    "distill": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
+    "learning": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
     "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi"},
     "run": BELOW_RUN | {"attempt"},
     "api": BELOW_RUN | {"run"},

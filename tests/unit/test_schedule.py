@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from hpcdistill.config import parse_config
-from hpcdistill.distill.schedule import Schedule, steps_within
 from hpcdistill.errors import ConfigError
+from hpcdistill.learning.schedule import Schedule, steps_within
 
 
 def schedule(*settings):

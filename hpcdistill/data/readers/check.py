@@ -24,7 +24,7 @@ def make_split(images: np.ndarray, labels: np.ndarray, n_classes: int, where: st
         DataError: counts differ, no images, or a label outside 0…n_classes-1. Not collective.
     """
     if len(images) != len(labels):
-        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels. The files do not belong together.")
+        raise DataError(f"{where}: {len(images)} images but {len(labels)} labels. They do not belong together.")
     if images.size == 0:
         raise DataError(f"{where}: empty, images have shape {images.shape}. At least one image per split is needed.")
     wrong = np.flatnonzero((labels < 0) | (labels >= n_classes))

@@ -55,6 +55,16 @@ def read_own(name: str, reading: Reading) -> Dataset:
     return _Reader(path, reading, roles[0], arrays).dataset()
 
 
+def dataset_of_arrays(arrays: dict[str, np.ndarray], reading: Reading, name: str = "arrays") -> Dataset:
+    """Return a data set of `images`, `labels` and, optionally, `test_images`, `test_labels`; see `read_own`.
+
+    Args:
+        name: of the data set, and for messages.
+    """
+    roles = find_roles(Path(name), list(arrays), {key: key for key in arrays})
+    return _Reader(Path(name), reading, roles, arrays).dataset()
+
+
 class _Reader:
     """What becomes of the arrays of one file."""
 

@@ -12,11 +12,11 @@ import numpy as np
 from mpi4py import MPI
 
 from hpcdistill.config import Config
-from hpcdistill.distill.adam import Adam
-from hpcdistill.distill.assemble import Kernels, Targets
-from hpcdistill.distill.krr import Gradient, Support
-from hpcdistill.distill.loss import make_loss
 from hpcdistill.errors import NotFiniteError
+from hpcdistill.learning.adam import Adam
+from hpcdistill.learning.assemble import Kernels, Targets
+from hpcdistill.learning.krr import Gradient, Support
+from hpcdistill.learning.loss import make_loss
 from hpcdistill.mpi.collectives import bcast_array, bcast_object
 
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from mpi4py import MPI
 
-from hpcdistill.distill.workspace import Workspace
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import MOST_AT_ONCE
+from hpcdistill.learning.workspace import Workspace
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.mpi.collectives import agree
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles

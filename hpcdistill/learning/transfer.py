@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 
-from hpcdistill.distill.finite_network import FiniteNetwork, TangentOperator, largest_stable_rate
 from hpcdistill.errors import NotFiniteError
 from hpcdistill.jax_runtime import single_precision
+from hpcdistill.learning.finite_network import FiniteNetwork, TangentOperator, largest_stable_rate
 from hpcdistill.mpi.partition import chunk_ranges
 
 MOMENTUM = 0.9

@@ -24,18 +24,18 @@ import numpy as np
 
 from mpi4py import MPI
 
-from hpcdistill.distill.assemble import (
+from hpcdistill.gpu.device import to_host
+from hpcdistill.kernels.sweep import Sweep
+from hpcdistill.learning.assemble import (
     Kernels,
     Targets,
     my_tiles,
     support_kernel,
     support_kernel_blockcyclic,
 )
-from hpcdistill.distill.loss import Loss, SquaredError
-from hpcdistill.distill.tally import Tally, count, no_targets
-from hpcdistill.distill.workspace import HostWorkspace, workspace_of
-from hpcdistill.gpu.device import to_host
-from hpcdistill.kernels.sweep import Sweep
+from hpcdistill.learning.loss import Loss, SquaredError
+from hpcdistill.learning.tally import Tally, count, no_targets
+from hpcdistill.learning.workspace import HostWorkspace, workspace_of
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.scalapack import ScalapackCholesky

@@ -1,0 +1,58 @@
+"""A run of images that are in memory, whose result stays there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from mpi4py import MPI
+
+from hpcdistill.attempt import StopSignal
+from hpcdistill.config import Config
+from hpcdistill.data.dataset import Dataset
+from hpcdistill.data.zca import Zca
+from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.preprocess_file import StoredZca
+from hpcdistill.mpi.shared import freed_after
+from hpcdistill.progress import Reporter
+from hpcdistill.run.execute import METHODS, headline
+from hpcdistill.run.experiment import load_experiment
+from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import MemoryStore
+
+
+def run_in_memory(
+    comm: MPI.Intracomm | None,
+    config: Config,
+    read: Callable[[], Dataset],
+    told: Callable[[int, dict[str, float]], None] | None,
+    *,
+    show: bool,
+) -> tuple[Checkpoint, StoredZca | None]:
+    """Run a configuration and return its last checkpoint, or the best one on validation images. Collective.
+
+    Args:
+        comm: None for this process alone.
+        read: returns the data set; called on the first rank of each node.
+        told: hears of each step on the first rank, with its figures.
+        show: whether progress is shown, on the first rank.
+
+    Returns:
+        The checkpoint, and the ZCA matrix that its images were made with, on every rank.
+
+    Raises:
+        InputError, NumericalError: on every rank.
+    """
+    comm = comm or MPI.COMM_SELF
+    with Reporter(show and comm.Get_rank() == 0) as reporter, freed_after():
+        experiment = load_experiment(comm, config, reporter, read=read)
+        reporter.say(headline(experiment))
+        store = MemoryStore(told)
+        with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
+            METHODS[config.method](experiment, store, None, Boundary(StopSignal(), reporter.say))
+        checkpoint, fitted, zca = store.best or store.newest, experiment.preprocessing, None
+        assert checkpoint is not None  # every method saves its last step
+        if isinstance(fitted, Zca):
+            zca = StoredZca(np.array(fitted.matrix), fitted.reg, fitted.display_norm)
+    return checkpoint, zca
