@@ -70,11 +70,20 @@ def check_launch() -> None:
         )
 
 
-def check_size(size: int) -> None:
-    """Raise `EnvironmentSetupError` unless a communicator of `size` ranks is what was started."""
+def check_size(size: int, missing: str = "") -> None:
+    """Raise `EnvironmentSetupError` unless a communicator of `size` ranks is what was started.
+
+    Args:
+        missing: why there is no MPI, where there is none.
+    """
     launch = find_launch()
     if launch is None or launch.ranks == size:
         return
+    if missing:
+        raise EnvironmentSetupError(
+            f"{launch.launcher} has started {launch.ranks} ranks, but there is no MPI here ({missing}). Install mpi4py "
+            "for this MPI as jobs/setup.sh does, or start one process without a launcher."
+        )
     cause = f"--mpi does not suit the MPI that mpi4py uses. {_MPI_REMEDY}"
     if launch.launcher == "mpirun":
         cause = (

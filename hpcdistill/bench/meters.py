@@ -10,12 +10,10 @@ from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
 
-from mpi4py import MPI
-from mpi4py.util import pkl5
-
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.learning.assemble import Kernels
+from hpcdistill.mpi.library import MPI, pkl5
 
 T = TypeVar("T")
 

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.bench.images import natural_images
 from hpcdistill.bench.machine import device_of, now, versions
 from hpcdistill.bench.meters import Clock, CountingComm, timed_kernels
@@ -26,6 +24,7 @@ from hpcdistill.learning.adam import Adam
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
+from hpcdistill.mpi.library import MPI
 from hpcdistill.run.experiment import choose_kernels
 
 CLASSES = 10

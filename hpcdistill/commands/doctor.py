@@ -8,9 +8,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
-
     from hpcdistill.gpu.device import Device
+    from hpcdistill.mpi.library import MPI
 
 HELP = "check MPI, parallel HDF5, ScaLAPACK, kernel backends and threads"
 
@@ -63,8 +62,11 @@ def _check(comm: MPI.Intracomm, name: str, check: Callable[[], str]) -> bool:
 
 
 def _mpi(comm: MPI.Intracomm) -> str:
+    from hpcdistill.mpi.library import MPI, missing
+
+    if missing:
+        return f"none ({missing}): one process, no ranks; jobs/setup.sh installs it"
     import mpi4py
-    from mpi4py import MPI
 
     library = MPI.Get_library_version().split("\n")[0].split(",")[0].strip("\x00 ")
     return f"{library}; {comm.Get_size()} rank(s), mpi4py {mpi4py.__version__}"
@@ -109,7 +111,10 @@ def _scalapack(comm: MPI.Intracomm) -> str:
     import numpy as np
 
     from hpcdistill.mpi.collectives import agree
+    from hpcdistill.mpi.library import missing
 
+    if missing:
+        return "none, which several ranks need for large systems; jobs/setup.sh installs it"
     with agree(comm):  # the library may be missing on one node
         from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
         from hpcdistill.linalg.scalapack import ScalapackCholesky

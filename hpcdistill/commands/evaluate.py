@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 from hpcdistill.commands.arguments import add_distilled
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
-
     from hpcdistill.io.checkpoint import Checkpoint
     from hpcdistill.learning.tally import Tally
+    from hpcdistill.mpi.library import MPI
     from hpcdistill.run.accuracies import Accuracies
     from hpcdistill.run.experiment import Experiment
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mpi4py import MPI
-
     from hpcdistill.attempt import StopSignal
+    from hpcdistill.mpi.library import MPI
     from hpcdistill.paper.cells import Cell
     from hpcdistill.paper.collect import Reached
 

@@ -15,12 +15,11 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.errors import EnvironmentSetupError, InterruptedWriteError, StorageError
 from hpcdistill.hdf5.complete import without_lock
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.mpi.collectives import on_root
+from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import block_range
 from hpcdistill.whole_file import publish, temporary_name
 

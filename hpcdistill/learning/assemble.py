@@ -12,14 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import MOST_AT_ONCE
 from hpcdistill.learning.workspace import Workspace
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.mpi.collectives import agree
+from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
 
 

@@ -9,8 +9,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.config import Config
 from hpcdistill.errors import NotFiniteError
 from hpcdistill.learning.adam import Adam
@@ -18,6 +16,7 @@ from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import Gradient, Support
 from hpcdistill.learning.loss import make_loss
 from hpcdistill.mpi.collectives import bcast_array, bcast_object
+from hpcdistill.mpi.library import MPI
 
 
 @dataclass

@@ -22,8 +22,6 @@ from typing import Any
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.learning.assemble import (
@@ -38,8 +36,8 @@ from hpcdistill.learning.tally import Tally, count, no_targets
 from hpcdistill.learning.workspace import HostWorkspace, workspace_of
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
-from hpcdistill.linalg.scalapack import ScalapackCholesky
 from hpcdistill.mpi.collectives import agree, agree_any, sum_array
+from hpcdistill.mpi.library import MPI
 
 #: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
 #: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).
@@ -117,6 +115,8 @@ class Support:
         trace = np.array([local[diagonal].sum()])
         self.ridge = self.reg * float(sum_array(self.comm, trace)[0]) / self.n
         local[diagonal] += self.ridge
+        from hpcdistill.linalg.scalapack import ScalapackCholesky  # which an installation may lack
+
         return ScalapackCholesky(self.comm, layout, local)
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:

@@ -12,8 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.gpu.device import Device, to_host
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.linalg.factor import Factor
@@ -21,6 +19,7 @@ from hpcdistill.linalg.gpu import GpuCholesky
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.collectives import sum_array
 from hpcdistill.mpi.gpu_arrays import sum_gpu_array
+from hpcdistill.mpi.library import MPI
 
 #: On CPUs, support size from which on ranks that are several factor `K_ss` together.
 SCALAPACK_FROM = 4096

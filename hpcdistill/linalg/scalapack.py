@@ -8,13 +8,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from mpi4py import MPI
-
-from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError, NumericalError
+from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositiveDefiniteError, NumericalError
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.linalg.factor import Factor, require_matrix
 from hpcdistill.mpi.collectives import agree, bcast_object, sum_array
-from hpcdistill.native import _scalapack
+from hpcdistill.mpi.library import MPI, missing
+
+try:
+    if missing:
+        raise ImportError(missing)
+    from hpcdistill.native import _scalapack
+except ImportError as error:
+    raise EnvironmentSetupError(
+        f"there is no ScaLAPACK here ({error}), which solve.method=scalapack and large systems on several ranks need. "
+        "Install MPI and ScaLAPACK as jobs/setup.sh does, or set solve.method=replicated."
+    ) from None
 
 #: Column block of the QR factorisation.
 _QR_BLOCK = 64

@@ -10,8 +10,6 @@ from __future__ import annotations
 import sys
 from types import TracebackType
 
-from mpi4py.run import set_abort_status
-
 from hpcdistill.launcher import check_launch
 
 check_launch()
@@ -20,7 +18,10 @@ _show = sys.excepthook
 
 def _end_all(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
     _show(kind, error, trace)
-    set_abort_status(error)
+    if "mpi4py.MPI" in sys.modules:
+        from mpi4py.run import set_abort_status
+
+        set_abort_status(error)
 
 
 sys.excepthook = _end_all

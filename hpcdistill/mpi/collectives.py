@@ -16,10 +16,8 @@ from typing import Any, TypeVar, cast
 
 import numpy as np
 
-from mpi4py import MPI
-from mpi4py.util import pkl5
-
 from hpcdistill.errors import HpcDistillError, MemoryShortageError
+from hpcdistill.mpi.library import MPI, pkl5
 
 T = TypeVar("T")
 

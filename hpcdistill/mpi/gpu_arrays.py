@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.gpu.device import Device, to_host
 from hpcdistill.mpi.collectives import agree, agree_any, pieces
+from hpcdistill.mpi.library import MPI
 
 #: "1": the MPI library reads and writes the memory of GPUs. "0", or unset: it does not.
 GPU_AWARE_VARIABLE = "HPCDISTILL_GPU_AWARE_MPI"

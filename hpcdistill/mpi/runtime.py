@@ -10,14 +10,14 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import NoReturn
-
-from mpi4py import MPI
 
 from hpcdistill.attempt import report_ended, report_running
 from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError, MemoryShortageError
 from hpcdistill.launcher import check_size, is_first_rank
 from hpcdistill.mpi.collectives import all_meet
+from hpcdistill.mpi.library import MPI, missing
 from hpcdistill.mpi.shared import free_windows
 
 
@@ -35,10 +35,14 @@ def run_collectively(body: Callable[[MPI.Intracomm], int]) -> int:
     """
     comm = world()
     try:
-        check_size(comm.Get_size())
+        check_size(comm.Get_size(), missing)
         if comm.Get_rank() == 0:
             report_running()
         code = body(comm)
+    except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
+        if comm.Get_size() == 1:
+            raise
+        _abort(comm, EXIT_INTERNAL)
     except (HpcDistillError, MemoryError) as caught:
         error = caught if isinstance(caught, HpcDistillError) else MemoryShortageError.here(caught)
         at_once = isinstance(error, InterruptedWriteError)
@@ -68,7 +72,8 @@ def _end_failed(comm: MPI.Intracomm, message: str, code: int, *, at_once: bool =
 
 
 def _abort(comm: MPI.Intracomm, code: int) -> NoReturn:
-    sys.stdout.flush()
+    with suppress(BrokenPipeError):
+        sys.stdout.flush()
     sys.stderr.flush()
     if comm.Get_size() > 1:
         comm.Abort(code)

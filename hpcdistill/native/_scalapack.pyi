@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mpi4py import MPI
+from hpcdistill.mpi.library import MPI
 
 Shape = tuple[int, int, int, int]
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.config import Config, parse_config, parse_stored
 from hpcdistill.data.readers.distilled import is_foreign, stored_settings
 from hpcdistill.data.readers.locate import data_root
@@ -18,6 +16,7 @@ from hpcdistill.io.checkpoint import SCHEMA_VERSION
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 from hpcdistill.run.evaluate import for_evaluation
 from hpcdistill.run.experiment import load_experiment

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.config import Config
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
@@ -21,6 +19,7 @@ from hpcdistill.io.evaluations import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.tally import Tally
 from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.experiment import Experiment, choose_kernels, load_experiment

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.attempt import StopSignal, attempt_number
 from hpcdistill.config import Config
 from hpcdistill.errors import CheckpointError
@@ -17,6 +15,7 @@ from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.io.run_notes import Reached
 from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 from hpcdistill.run.cost import say_cost
 from hpcdistill.run.experiment import Experiment, load_experiment

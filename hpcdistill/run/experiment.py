@@ -9,8 +9,6 @@ from functools import partial
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.config import Config
 from hpcdistill.data.augment import Augmentation, Changes
 from hpcdistill.data.dataset import Dataset, Split
@@ -22,6 +20,7 @@ from hpcdistill.kernels.select import choose_backend
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import Support
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
+from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter
 from hpcdistill.run.gpus import check_gpus

@@ -5,12 +5,11 @@ from __future__ import annotations
 import platform
 from collections import Counter
 
-from mpi4py import MPI
-
 from hpcdistill.errors import EnvironmentSetupError
 from hpcdistill.learning.assemble import Kernels
 from hpcdistill.mpi.collectives import gather_objects
 from hpcdistill.mpi.gpu_arrays import check_gpu_aware
+from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 
 

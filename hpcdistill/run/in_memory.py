@@ -6,14 +6,13 @@ from collections.abc import Callable
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.attempt import StopSignal
 from hpcdistill.config import Config
 from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.zca import Zca
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.preprocess_file import StoredZca
+from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.shared import freed_after
 from hpcdistill.progress import Reporter
 from hpcdistill.run.execute import METHODS, headline

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.config import Config
 from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.memory import check_memory
@@ -27,6 +25,7 @@ from hpcdistill.mpi.collectives import (
     sum_array,
     wait_quietly,
 )
+from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter

@@ -10,11 +10,10 @@ import signal
 import time
 from collections.abc import Callable
 
-from mpi4py import MPI
-
 from hpcdistill.attempt import StopSignal, signal_delay_seconds
 from hpcdistill.errors import StopRequested
 from hpcdistill.mpi.collectives import greatest
+from hpcdistill.mpi.library import MPI
 
 
 class Boundary:

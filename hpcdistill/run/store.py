@@ -8,14 +8,13 @@ from typing import Protocol
 
 import numpy as np
 
-from mpi4py import MPI
-
 from hpcdistill.errors import InterruptedWriteError, StorageError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import all_meet, on_root
+from hpcdistill.mpi.library import MPI
 
 
 class Store(Protocol):
