@@ -136,13 +136,15 @@ if ! python -c "import h5py, sys; sys.exit(not (h5py.get_config().mpi and h5py._
 fi
 
 say "building hpcdistill"
-pip install --no-build-isolation --editable .
+HPCDISTILL_BUILD_MPI=1 pip install --no-build-isolation --editable '.[mpi,sklearn]'
 pip install --no-deps "neural-tangents==0.6.5"   # its metadata asks for TensorFlow, which nothing here uses
 if [ "$want_tests" = yes ]; then
   say "installing test tools"
   pip install --group test --group lint
   # Apart, so that nothing else here finds CuPy where there is no GPU: tests/unit/gpu looks at it.
   pip install --upgrade --no-deps --target .venv/cupy "cupy-cuda13x>=14,<15" "cuda-pathfinder>=1.3.4,<2"
+  # What a machine without MPI gets in the place of the one built here: tests/system/test_without_mpi.py.
+  pip download --no-deps --only-binary=:all: --dest .venv/without-mpi "h5py==$h5py_version"
 fi
 echo "$fingerprint tests=$want_tests" > "$stamp"
 say "ready: . jobs/environment.sh"

@@ -6,9 +6,13 @@ import math
 from typing import Any, Self
 
 import numpy as np
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+
+try:
+    from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+    from sklearn.utils.multiclass import check_classification_targets
+    from sklearn.utils.validation import check_is_fitted, validate_data
+except ImportError as error:
+    raise ImportError(f"{error}: the estimators are scikit-learn's. pip install 'hpcdistill[sklearn]'") from None
 
 from hpcdistill.api.kernel import NeuralKernel
 from hpcdistill.api.ridge import solve_ridge
