@@ -20,6 +20,7 @@ from hpcdistill.data.zca import Zca
 from hpcdistill.errors import InputError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.io.export import export_npz
+from hpcdistill.io.export_images import export_torch
 from hpcdistill.io.preprocess_file import StoredZca, zca_of
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.run.origin import stored_standardisation
@@ -130,9 +131,23 @@ class DistilledSet:
         return torch.from_numpy(images), torch.from_numpy(self.labels.astype(np.float32))
 
     def save(self, path: str | Path) -> None:
-        """Write it as `.npz`, with all that is needed to use it: what `hpcdistill export` writes."""
+        """Write it with all that is needed to use it, as `hpcdistill export` does.
+
+        Args:
+            path: ending in `.npz`, or in `.pt` for PyTorch's tensors.
+
+        Raises:
+            InputError: another ending.
+            OSError: it cannot be written.
+        """
+        form = Path(path).suffix.lower()
+        if form not in (".npz", ".pt"):
+            raise InputError(f"{path}: a distilled set is saved as .npz or .pt.")
         with whole_file(Path(path)) as file:
-            export_npz(self._checkpoint, file, self._zca)
+            if form == ".npz":
+                export_npz(self._checkpoint, file, self._zca)
+            else:
+                export_torch(self._checkpoint, file)
 
     @cached_property
     def _alpha(self) -> np.ndarray:

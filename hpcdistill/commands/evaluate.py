@@ -93,8 +93,8 @@ def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Pat
     x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
     per_class = max(1, len(x_s) // experiment.dataset.n_classes)
     sizes = on_root(experiment.comm, lambda: parse_sizes(experiment, args.natural, per_class))
-    tally = measure_distilled(experiment, x_s, y_s, checkpoint.attribute("step"), folder)
-    experiment.reporter.say(_figures(experiment, args.file, len(x_s), tally))
+    tally = measure_distilled(experiment, x_s, y_s, checkpoint.attribute("step"), folder,
+                              lambda tally: _figures(experiment, args.file, len(x_s), tally))  # fmt: skip
     for size in sizes:
         natural = measure_natural(experiment, size, args.draws, folder)
         experiment.reporter.say(_comparison(tally.accuracy, len(x_s), natural))

@@ -45,7 +45,9 @@ def main(args: argparse.Namespace) -> int:
         return 0
     checkpoint = read_checkpoint(path)
     source = args.file.resolve()
-    output = args.output or source.with_name(source.stem + ENDINGS[args.format])
+    name = source.name if source.is_dir() else source.stem
+    output = args.output or source.with_name(name + ENDINGS[args.format])
+    _check_nothing_lost(args, checkpoint, output, of_others=path != args.file)
     try:
         if args.format == "images":
             export_images(checkpoint, output)
@@ -58,6 +60,19 @@ def main(args: argparse.Namespace) -> int:
         ) from error
     print(f"wrote {output}")
     return 0
+
+
+def _check_nothing_lost(args: argparse.Namespace, checkpoint: Checkpoint, output: Path, *, of_others: bool) -> None:
+    """Raise `ConfigError` where an export would take the place of the set itself, of its data, or of another's file."""
+    from hpcdistill.config import parse_stored
+    from hpcdistill.errors import ConfigError
+
+    data = Path(parse_stored(checkpoint.attribute("config"), where=str(args.file)).data.name)
+    for path, what in ((args.file, "the distilled set"), (data, "the data set")):
+        if output.exists() and path.exists() and output.samefile(path):
+            raise ConfigError(f"{output}: is {what}. Give another name with --output.")
+    if of_others and not args.output and output.exists() and args.format != "images":
+        raise ConfigError(f"{output}: is there already. Give another name, or this one, with --output.")
 
 
 def _export(path: Path, form: str, checkpoint: Checkpoint, file: BinaryIO) -> None:

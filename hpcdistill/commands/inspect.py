@@ -28,10 +28,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the content of one file, or a comparison of several."""
+    from hpcdistill.data.readers.distilled import is_foreign
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.launcher import is_first_rank
 
-    paths = [(file, checkpoint_of(file, args.settings)) for file in args.files]
+    any_foreign = any(map(is_foreign, args.files))
+    paths = [
+        (file, checkpoint_of(file, args.settings if is_foreign(file) or not any_foreign else [])) for file in args.files
+    ]
     if not is_first_rank():
         return 0
     checkpoints = [(file, read_checkpoint(path)) for file, path in paths]

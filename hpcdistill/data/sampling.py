@@ -90,7 +90,8 @@ def split_off_test(labels: np.ndarray, n_classes: int, share: float, seed: int) 
     pool = make_pool(labels, n_classes)
     held = _draw_shares(pool, round(share * len(pool)), np.random.default_rng([seed, _TEST]))
     if not len(held) or (np.bincount(labels[held], minlength=n_classes) == [len(m) for m in pool.by_class]).any():
-        raise ConfigError(f"data.test_share={share} leaves a class without training images, or nothing to test on.")
+        raise ConfigError(f"data.test_share={share} leaves a class without training images, or nothing to test on. "
+                          "Set data.test_share=0 to measure nothing, or add a test split.")  # fmt: skip
     return np.sort(held)
 
 

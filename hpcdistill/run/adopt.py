@@ -11,8 +11,8 @@ import numpy as np
 from hpcdistill.config import Config, parse_config, parse_stored
 from hpcdistill.data.readers.distilled import is_foreign, stored_settings
 from hpcdistill.data.readers.locate import data_root
-from hpcdistill.errors import ConfigError, DataError
-from hpcdistill.io.checkpoint import SCHEMA_VERSION
+from hpcdistill.errors import CheckpointError, ConfigError, DataError, EnvironmentSetupError
+from hpcdistill.io.checkpoint import SCHEMA_VERSION, read_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import agree, on_root
@@ -24,6 +24,9 @@ from hpcdistill.run.initial_support import support_from_file
 from hpcdistill.run.preprocessing import keep_preprocessing
 from hpcdistill.run.recorder import Recorder
 from hpcdistill.run.store import FolderStore
+
+#: What was taken for granted of a set, beside its checkpoint.
+NOTES = "notes.txt"
 
 
 def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
@@ -44,15 +47,17 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
     with agree(comm):
         config = _config(file, settings)
     directory = on_root(comm, lambda: RunDirectory(_folder(file, config)))
-    if on_root(comm, lambda: directory.latest.exists()):
-        return directory.latest
     with Reporter(comm.Get_rank() == 0) as reporter:
+        if notes := on_root(comm, lambda: _notes_of_kept(directory)):
+            reporter.say("\n".join(notes))
+            return directory.latest
+        notes = []
         experiment = load_experiment(comm, config, reporter)
-        x_s, y_s = on_root(comm, lambda: support_from_file(experiment, file))
-        per_class = len(x_s) // experiment.dataset.n_classes
+        x_s, y_s = on_root(comm, lambda: support_from_file(experiment, file, notes.append))
+        per_class = max(1, len(x_s) // experiment.dataset.n_classes)
         support = replace(config.support, images_per_class=per_class)
         experiment = replace(experiment, config=replace(config, support=support))
-        on_root(comm, lambda: directory.prepare(resume=True))
+        on_root(comm, lambda: _prepare(directory))
         keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=False)
         history = History()
         history.add(0)
@@ -60,13 +65,34 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
         Recorder(experiment, FolderStore(directory, 1, schedule=False), source, experiment.display(x_s)).save(
             0, x_s, y_s, history
         )
-        reporter.say(f"{file}: a checkpoint of it is kept in {directory.latest}")
+        notes.append(f"{file}: its checkpoint is {directory.latest}")
+        on_root(comm, lambda: (directory.path / NOTES).write_text("\n".join(notes)))
+        reporter.say("\n".join(notes))
     return directory.latest
 
 
 def adopt_here(file: Path, settings: list[str]) -> Path:
     """Do the same on this process alone. Not collective."""
     return adopt(MPI.COMM_SELF, file, settings)
+
+
+def _notes_of_kept(directory: RunDirectory) -> list[str]:
+    """Return what was said when a checkpoint was made that is there, and whole; nothing where it is to be made."""
+    try:
+        read_checkpoint(directory.latest, "history")
+        return (directory.path / NOTES).read_text().splitlines()
+    except (CheckpointError, OSError):
+        return []
+
+
+def _prepare(directory: RunDirectory) -> None:
+    try:
+        directory.prepare(resume=True)
+    except EnvironmentSetupError as error:
+        raise EnvironmentSetupError(
+            f"{directory.path}: cannot be written to ({error.__cause__}); checkpoints of the sets of others are kept "
+            "there. Set HPCDISTILL_DATA to a folder that can."
+        ) from None
 
 
 def _config(file: Path, settings: list[str]) -> Config:
@@ -87,10 +113,13 @@ def _config(file: Path, settings: list[str]) -> Config:
 def _folder(file: Path, config: Config) -> Path:
     """Return where its checkpoint is kept, by the content of the file and everything that is set."""
     digest = hashlib.sha256(f"{SCHEMA_VERSION}\n{config.to_toml()}".encode())
+    data = Path(config.data.name)
+    for part in [data] if data.is_file() else sorted(data.rglob("*")) if data.is_dir() else []:
+        digest.update(f"{part} {part.stat().st_mtime_ns} {part.stat().st_size}".encode())
     for part in sorted(file.rglob("*")) if file.is_dir() else [file]:
         digest.update(str(part.relative_to(file)).encode())
         try:
             digest.update(part.read_bytes() if part.is_file() else b"")
         except OSError as error:
             raise DataError(f"{part}: cannot be read ({error.strerror}).") from None
-    return data_root(None) / "sets" / f"{file.stem}-{digest.hexdigest()[:16]}"
+    return data_root(None) / "sets" / f"{file.resolve().stem}-{digest.hexdigest()[:16]}"

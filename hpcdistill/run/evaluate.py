@@ -6,6 +6,7 @@ Every function is collective. What has been measured is kept in `OUTPUT/evaluati
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -75,16 +76,25 @@ def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
     return dataclasses.replace(experiment, config=config, kernels=kernels)
 
 
-def measure_distilled(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, step: int, folder: Path) -> Tally:
-    """Return how well a distilled set predicts the test images, and keep it in the run's folder.
+def measure_distilled(
+    experiment: Experiment,
+    x_s: np.ndarray,
+    y_s: np.ndarray,
+    step: int,
+    folder: Path,
+    describe: Callable[[Tally], str],
+) -> Tally:
+    """Return how well a distilled set predicts the test images, say so, and keep it in the run's folder.
 
     Args:
         step: of its checkpoint.
+        describe: returns what is said, before anything is written.
 
     Raises:
         DataError: the data set has no test split.
     """
     tally = measure_support(experiment, x_s, y_s)
+    experiment.reporter.say(describe(tally))
     figures = {
         "step": step,
         "accuracy": tally.accuracy,

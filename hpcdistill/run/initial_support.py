@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from hpcdistill.config import Config
-from hpcdistill.data.readers.distilled import FILE_SUFFIXES, DistilledSet, read_distilled
+from hpcdistill.data.readers.distilled import DistilledSet, is_foreign, read_distilled
 from hpcdistill.data.sampling import draw_support, noise_generator
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import read_checkpoint
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.origin import stored_standardisation
+from hpcdistill.run.reading import reading_of
 from hpcdistill.run.recorder import stored_config
 
 
@@ -76,7 +78,7 @@ def noise_of(config: Config, shape: tuple[int, ...]) -> np.ndarray:
 
 def _from_file(experiment: Experiment, shape: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
     path = Path(experiment.config.support.init)
-    x_s, y_s = support_from_file(experiment, path)
+    x_s, y_s = support_from_file(experiment, path, experiment.reporter.say)
     if x_s.shape != shape or y_s.shape != (shape[0], experiment.dataset.n_classes):
         raise ConfigError(
             f"support.init: {path} has images {x_s.shape} and labels {y_s.shape}, but this run needs {shape} and "
@@ -85,16 +87,19 @@ def _from_file(experiment: Experiment, shape: tuple[int, ...]) -> tuple[np.ndarr
     return x_s, y_s
 
 
-def support_from_file(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def support_from_file(experiment: Experiment, path: Path, say: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
     """Return the preprocessed images and the labels of a distilled set, float64, for this data set and preprocessing.
+
+    Args:
+        say: is told what was taken for granted.
 
     Raises:
         ConfigError, DataError, CheckpointError: as `make_initial_support`.
     """
-    if path.suffix in (".h5", ".hdf5"):
+    if path.suffix.lower() in (".h5", ".hdf5"):
         return _from_checkpoint(experiment, path)
-    if path.is_dir() or path.suffix in FILE_SUFFIXES:
-        return _from_distilled(experiment, path)
+    if is_foreign(path):
+        return _from_distilled(experiment, path, say)
     raise ConfigError(
         f"support.init is {str(path)!r}. Valid: natural, noise, or the name of a .h5, .npz or .pt file or a folder."
     )
@@ -121,35 +126,36 @@ def _fits(experiment: Experiment, mean: np.ndarray, std: np.ndarray) -> bool:
                for one, other in ((mean, here.mean), (std, here.std)))  # fmt: skip
 
 
-def _from_distilled(experiment: Experiment, path: Path) -> tuple[np.ndarray, np.ndarray]:
+def _from_distilled(experiment: Experiment, path: Path, say: Callable[[str], None]) -> tuple[np.ndarray, np.ndarray]:
     """Return somebody's distilled set as this run's kernels see it."""
     settings, dataset = experiment.config.support, experiment.dataset
-    found = read_distilled(path, dataset.class_names, settings.images, settings.labels)
+    reading = reading_of(experiment.config)
+    found = read_distilled(path, dataset.class_names, settings.images, settings.labels, reading)
     for note in found.notes:
-        experiment.reporter.say(f"support.init: {note}")
+        say(note)
+    if path.is_dir() and found.images.shape[3] == 1 and dataset.image_shape[2] == 3:  # pictures that all look grey
+        found = replace(found, images=np.repeat(found.images, 3, axis=3))
     if found.images.shape[1:] != dataset.image_shape:
         raise ConfigError(
-            f"support.init: {path} has images {found.images.shape[1:]}, but the data set has {dataset.image_shape}. "
+            f"{path} has images {found.images.shape[1:]}, but the data set has {dataset.image_shape}. "
             "Use a file that fits."
-        )
-    if len(found.images) % dataset.n_classes:
-        raise ConfigError(
-            f"support.init: {path} has {len(found.images)} images, but a support has as many of each of the "
-            f"{dataset.n_classes} classes. Use a file that fits."
         )
     if found.fitted and not _fits(experiment, *found.fitted):
         raise ConfigError(
-            f"support.init: the images in {path} were preprocessed with other means and standard deviations than this "
+            f"the images in {path} were preprocessed with other means and standard deviations than this "
             "run's, so they would mean something else. Use the same data and preprocess.*, or support.images=images."
         )
     y_s = experiment.labels(found.labels) if found.labels.ndim == 1 else found.labels
-    if _is_preprocessed(experiment, found, path):
+    absent = np.setdiff1d(np.arange(dataset.n_classes), y_s.argmax(axis=1))
+    if len(absent):
+        say(f"{path}: has no image of {', '.join(dataset.class_names[k] for k in absent)}")
+    if _is_preprocessed(experiment, found, path, say):
         return found.images.astype(np.float64), y_s
-    check_units(experiment.preprocessing.standardisation, found.images, f"support.init: the images in {path}")
+    check_units(experiment.preprocessing.standardisation, found.images, f"the images in {path}")
     return experiment.preprocessing.apply(found.images), y_s
 
 
-def _is_preprocessed(experiment: Experiment, found: DistilledSet, path: Path) -> bool:
+def _is_preprocessed(experiment: Experiment, found: DistilledSet, path: Path, say: Callable[[str], None]) -> bool:
     """Tell whether images are as kernels see them. Else they are as in the data set, which integers always are.
 
     Without a word of the user, floats are told by their range: raw ones lie within a tenth of that of the data set,
@@ -169,9 +175,9 @@ def _is_preprocessed(experiment: Experiment, found: DistilledSet, path: Path) ->
     as_preprocessed = least < 0 and 1 / 4 < np.sqrt(np.square(images).mean() / np.square(some).mean()) < 4
     if as_raw and as_preprocessed:
         raise ConfigError(
-            f"support.init: are the images in {path}, {least:.3g}…{most:.3g}, as in the data set, or preprocessed? Say "
+            f"are the images in {path}, {least:.3g}…{most:.3g}, as in the data set, or preprocessed? Say "
             "so with support.space=raw or support.space=preprocessed."
         )
     if as_preprocessed:
-        experiment.reporter.say(f"support.init: images of {least:.3g}…{most:.3g} are taken to be preprocessed already")
+        say(f"{path}: images of {least:.3g}…{most:.3g} are taken to be preprocessed (else say support.space=raw)")
     return bool(as_preprocessed)

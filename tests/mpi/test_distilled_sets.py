@@ -55,6 +55,25 @@ def test_preprocessed_images_are_taken_as_they_are(comm, shared_tmp_path, natura
     assert (made.source_index == -1).all()
 
 
+def test_what_is_taken_for_granted_of_labels(comm, shared_tmp_path, natural):
+    loaded, _, x = natural
+    probabilities = np.exp(SOFT) / np.exp(SOFT).sum(axis=1, keepdims=True)
+    cases = {"from1": (CLASSES + 1, loaded.labels(CLASSES)), "row": (CLASSES[np.newaxis], loaded.labels(CLASSES)),
+             "soft": (probabilities, probabilities - 0.1)}  # fmt: skip
+    for name, (labels, wanted) in cases.items():
+        made = start(comm, save(comm, shared_tmp_path / f"{name}.npz", images=x, labels=labels))
+        np.testing.assert_allclose(made.y_s, wanted, atol=1e-15)
+
+
+def test_other_orders_and_types_of_images(comm, shared_tmp_path, natural):
+    _, _, x = natural
+    path = save(comm, shared_tmp_path / "set.npz", images=np.moveaxis(x, 0, 3), labels=SOFT)
+    np.testing.assert_array_equal(start(comm, path, "data.axes=hwcn").x_s, x)
+    path = save(comm, shared_tmp_path / "set2.npz", images=x[..., 0] > 0, labels=SOFT, config=np.array("lr=0.1"))
+    expected = save(comm, shared_tmp_path / "uint8.npz", images=np.uint8(255) * (x > 0), labels=SOFT)
+    np.testing.assert_array_equal(start(comm, path).x_s, start(comm, expected).x_s)
+
+
 def test_channels_first_and_other_names(comm, shared_tmp_path, natural):
     _, _, x = natural
     path = save(comm, shared_tmp_path / "set.pt", image_syn=np.moveaxis(x, 3, 1), label_syn=CLASSES)
@@ -123,11 +142,14 @@ BLANK = np.zeros((20, 8, 8, 1))
 BAD = {
     "space": ({"images": BLANK.astype(np.uint8), "labels": SOFT}, "these are raw", "support.space=preprocessed"),
     "columns": ({"images": BLANK, "labels": SOFT[:, :5]}, "labels of 5 classes, the data set has 10"),
-    "uneven": ({"images": BLANK[:19], "labels": SOFT[:19]}, "19 images, but a support has as many of each"),
+    "uneven": ({"images": BLANK[:19], "labels": SOFT[:19]}, r"images \(19, 8, 8, 1\) .* but this run needs \(20"),
     "units": ({"images": np.random.default_rng(0).random(BLANK.shape), "labels": SOFT}, "seem to be in other units"),
     "count": ({"images": BLANK, "labels": SOFT[:9]}, "20 images but 9 labels"),
     "shape": ({"images": np.zeros((20, 9, 9, 1)), "labels": SOFT}, r"has images \(9, 9, 1\), but"),
-    "classes": ({"images": BLANK, "labels": CLASSES + 1}, "has the class 10, the data set has 10 classes"),
+    "classes": ({"images": BLANK, "labels": CLASSES + 2}, "has the class 11, the data set has 10 classes"),
+    "no images": ({"images": BLANK[:0], "labels": SOFT[:0]}, r"shape \(0, 8, 8, 1\) is empty"),
+    "no labels": ({"images": BLANK, "labels": SOFT[:, :0]}, r"shape \(20, 0\) is empty"),
+    "class names": ({"images": BLANK, "labels": SOFT, "class_names": np.array(7)}, "must be text"),
     "NaN": ({"images": BLANK + np.nan, "labels": SOFT}, "no images of finite numbers"),
     "labels": ({"images": BLANK, "labels": SOFT * np.inf}, "labels that are not finite"),
     "names": ({"images": BLANK, "labels": np.full(20, "owl")}, "has the class 'owl', which is none of"),

@@ -66,11 +66,11 @@ def test_files_that_do_not_fit(comm, shared_tmp_path):
         make_initial_support(experiment(comm, f"support.init={path}"))
     other = shared_tmp_path / "other.npz"
     on_root(comm, lambda: np.savez(other, images=np.eye(9)[None].repeat(20, 0), labels=np.arange(20) % 10))
-    with pytest.raises(ConfigError, match=r"support.init: .* has images \(9, 9, 1\)"):
+    with pytest.raises(ConfigError, match=r"other.npz has images \(9, 9, 1\)"):
         make_initial_support(experiment(comm, f"support.init={other}"))
     units = shared_tmp_path / "units.npz"
     on_root(comm, lambda: np.savez(units, images=np.eye(8)[None].repeat(20, 0), labels=np.arange(20) % 10))
-    with pytest.raises(DataError, match=r"support.init: the images in .*units.npz have pixels of 0…1, .* other units"):
+    with pytest.raises(DataError, match=r"the images in .*units.npz have pixels of 0…1, .* other units"):
         make_initial_support(experiment(comm, f"support.init={units}"))
     with pytest.raises(ConfigError, match="Valid: natural, noise, or the name of a .h5, .npz or .pt file"):
         make_initial_support(experiment(comm, "support.init=naturall"))

@@ -1,17 +1,19 @@
 """What is exported is read back, and pictures in a folder become a distilled set, pictures again, and a network."""
 
+import os
 import re
 import subprocess
 import sys
 
 import numpy as np
 import pytest
-from launch import succeed, write_config
+from launch import run, succeed, write_config
 from own_files import read_own
 from PIL import Image
 from refused import check_refused
 from sklearn.datasets import load_digits
 
+from hpcdistill.data.readers import load_dataset
 from hpcdistill.torch_file import read_torch
 
 
@@ -54,9 +56,12 @@ def test_every_command_takes_sets_of_others(finished_run, tmp_path, monkeypatch)
     settings = ["--set", "data.name=digits", "--set", "kernel.architecture=FC1"]
     told = succeed("evaluate", theirs, *settings, ranks=2)
     (kept,) = (tmp_path / "data/sets").glob("*/latest.h5")
-    assert f"a checkpoint of it is kept in {kept}" in told
+    assert f"{theirs}: its checkpoint is {kept}" in told
+    assert "are taken to be preprocessed" in told
     assert f"test accuracy {own['history/test_accuracy'][-1]:.2%}" in told
-    assert "is kept in" not in succeed("evaluate", theirs, *settings)
+    made = kept.stat().st_mtime_ns
+    assert succeed("evaluate", theirs, *settings) == told
+    assert kept.stat().st_mtime_ns == made
     assert "/support/images                 float64  (10, 8, 8, 1)" in succeed("inspect", theirs, *settings)
     assert str(tmp_path / "it's, theirs.pt") in succeed("export", theirs, "--format", "torch", *settings)
     tensors = read_torch(tmp_path / "it's, theirs.pt")
@@ -66,6 +71,61 @@ def test_every_command_takes_sets_of_others(finished_run, tmp_path, monkeypatch)
     assert abs(accuracy(succeed("evaluate", pictures, *settings)) - accuracy(told)) <= 1
     short = ["--width", "16", "--steps", "5", "--seeds", "1", "--natural-draws", "1"]
     assert "10 distilled images: test accuracy" in succeed("transfer", theirs, *short, *settings)
+
+
+def test_no_export_takes_the_place_of_what_is_not_its_own(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    digits = load_dataset("digits")
+    np.savez(tmp_path / "own.npz", images=digits.train.images, labels=digits.train.labels)
+    np.savez(tmp_path / "set.npz", images=digits.train.images[:20], labels=digits.train.labels[:20])
+    (tmp_path / "set.pt").write_bytes(b"something else")
+    settings = [f"--set=data.name={tmp_path}/own.npz", "--set=kernel.architecture=FC1"]
+    succeed("inspect", tmp_path / "set.npz", *settings)
+    cases = [(["set.npz"], "is the distilled set"), (["set.npz", "--output", "own.npz"], "is the data set"),
+             (["set.npz", "--format", "torch"], "is there already")]  # fmt: skip
+    for arguments, words in cases:
+        arguments = [tmp_path / word if word.endswith(".npz") else word for word in arguments]
+        check_refused(["export", *arguments, *settings], [words, "--output"], 0, tmp_path)
+    succeed("export", tmp_path / "set.npz", "--format", "torch", "--output", tmp_path / "set.pt", *settings)
+    checkpoint = finished_run / "out/latest.h5"
+    check_refused(["export", checkpoint, "--output", checkpoint], ["is the distilled set"], 0, tmp_path)
+
+
+def test_a_set_is_read_anew_where_its_data_or_its_checkpoint_have_changed(tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    digits = load_dataset("digits")
+    train, labels = digits.train.images, digits.train.labels
+    np.savez(tmp_path / "set.npz", images=train[:20], labels=labels[:20])
+    settings = [f"--set=data.name={tmp_path}/own.npz", "--set=kernel.architecture=FC1"]
+    for number, images in enumerate((train, train // 2), start=1):
+        np.savez(tmp_path / "own.npz", images=images, labels=labels, test_images=images[:200], test_labels=labels[:200])
+        assert "other training images" not in succeed("evaluate", tmp_path / "set.npz", *settings)
+        assert len(list((tmp_path / "data/sets").iterdir())) == number
+    for kept in (tmp_path / "data/sets").glob("*/checkpoints/*.h5"):
+        kept.write_bytes(b"")
+    assert "test accuracy" in succeed("evaluate", tmp_path / "set.npz", *settings)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a file system cannot be mounted")
+def test_a_data_folder_that_cannot_be_written_to(tmp_path, monkeypatch):
+    """What is measured is shown before it is kept, and what is to be set is named."""
+    data = tmp_path / "data"
+    data.mkdir()
+    monkeypatch.setenv("HPCDISTILL_DATA", str(data))
+    digits = load_dataset("digits")
+    np.savez(tmp_path / "set.npz", images=digits.train.images[:20], labels=digits.train.labels[:20])
+    arguments = ["evaluate", tmp_path / "set.npz", "--set=data.name=digits", "--set=kernel.architecture=FC1"]
+    succeed("inspect", *arguments[1:])
+    subprocess.run(["mount", "--bind", "-o", "ro", data, data], check=True)
+    try:
+        result = run(*arguments)
+        assert result.code == 4
+        assert "test accuracy" in result.stdout
+        result = run(*arguments, "--set=data.train_size=500")
+        assert result.code == 2
+        assert "Set HPCDISTILL_DATA" in result.stderr
+    finally:
+        subprocess.run(["umount", data], check=True)
 
 
 def test_an_export_of_ours_says_all_itself(finished_run, tmp_path, monkeypatch):

@@ -13,6 +13,7 @@ from hpcdistill.data.readers.class_names import numbers_of
 from hpcdistill.data.readers.npz import read_npz
 from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
+from hpcdistill.data.readers.reading import DEFAULT, Reading
 from hpcdistill.data.readers.roles import Roles, find_roles
 from hpcdistill.errors import DataError
 from hpcdistill.labels_file import LABELS_FILE, read_labels_file
@@ -44,7 +45,7 @@ class DistilledSet:
 
 def is_foreign(path: Path) -> bool:
     """Return whether a distilled set is of somebody else, and no checkpoint of a run, by what kind of file it is."""
-    return path.suffix in FILE_SUFFIXES or (path.is_dir() and not (path / "latest.h5").is_symlink())
+    return path.suffix.lower() in FILE_SUFFIXES or (path.is_dir() and not (path / "latest.h5").is_symlink())
 
 
 def stored_settings(path: Path) -> str:
@@ -53,13 +54,16 @@ def stored_settings(path: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    if path.suffix != ".npz":
+    if path.suffix.lower() != ".npz":
         return ""
-    found = read_npz(path, lambda names: [name for name in names if name == "config"])
+    ours = {_PREPROCESSED, "mean", "std", "config"}
+    found = read_npz(path, lambda names: ["config"] if ours <= set(names) else [])
     return str(found["config"]) if "config" in found else ""
 
 
-def read_distilled(path: Path, class_names: Sequence[str], images: str = "", labels: str = "") -> DistilledSet:
+def read_distilled(
+    path: Path, class_names: Sequence[str], images: str = "", labels: str = "", reading: Reading = DEFAULT
+) -> DistilledSet:
     """Read a distilled set.
 
     Args:
@@ -67,12 +71,13 @@ def read_distilled(path: Path, class_names: Sequence[str], images: str = "", lab
             class, with our `labels.csv` or without.
         class_names: of the data set, by which labels that are text, and folders, are told.
         images, labels: names of the arrays, where the user says so; "" to tell by their names.
+        reading: order of axes, and size of pictures, as for data.
 
     Raises:
         DataError: it cannot be read, or not be told what is what.
     """
     if path.is_dir():
-        return _read_folder(path, class_names)
+        return _read_folder(path, class_names, reading)
     roles: list[Roles] = []
     own = False
 
@@ -82,31 +87,47 @@ def read_distilled(path: Path, class_names: Sequence[str], images: str = "", lab
         roles.append(find_roles(path, names, {"images": _PREPROCESSED if own else images, "labels": labels}, "support"))
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
-    arrays = (read_npz if path.suffix == ".npz" else read_torch)(path, choose)
-    return _distilled(path, arrays, roles[0], class_names, own)
+    arrays = (read_npz if path.suffix.lower() == ".npz" else read_torch)(path, choose)
+    return _distilled(path, arrays, roles[0], class_names, "nhwc" if own else reading.axes, own=own)
 
 
 def _distilled(
-    path: Path, arrays: dict[str, np.ndarray], roles: Roles, class_names: Sequence[str], own: bool = False
+    path: Path, arrays: dict[str, np.ndarray], roles: Roles, class_names: Sequence[str], axes: str, *, own: bool
 ) -> DistilledSet:
     images_key, labels_key = roles.images["train"], roles.labels["train"]
-    images, note = channels_last(arrays[images_key], f"{path}: {images_key!r}")
-    theirs = [] if roles.class_names is None else [str(name) for name in arrays[roles.class_names]]
-    labels = _labels(arrays[labels_key], class_names, theirs, f"{path}: {labels_key!r}")
+    images, note = channels_last(arrays[images_key], f"{path}: {images_key!r}", axes)
+    if images.size == 0:
+        raise DataError(f"{path}: {images_key!r} of shape {images.shape} is empty. At least one image is needed.")
+    if images.dtype.kind == "b":
+        images = images * np.uint8(255)
+    theirs = [] if roles.class_names is None else _names(arrays[roles.class_names], f"{path}: {roles.class_names!r}")
+    labels, more = _labels(arrays[labels_key], class_names, theirs, f"{path}: {labels_key!r}")
     if len(images) != len(labels):
         raise DataError(f"{path}: {len(images)} images but {len(labels)} labels. They do not belong together.")
     if images.dtype.kind not in "iuf" or (images.dtype.kind == "f" and not np.isfinite(images).all()):
         raise DataError(f"{path}: {images_key!r} of type {images.dtype} are no images of finite numbers.")
     fitted = (arrays["mean"], arrays["std"]) if own else None
-    return DistilledSet(images, labels, True if own else None, fitted, tuple(filter(None, [note])))
+    return DistilledSet(images, labels, True if own else None, fitted, tuple(filter(None, [note, more])))
 
 
-def _labels(labels: np.ndarray, class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.ndarray:
-    """Return classes, or soft labels as they are; in the order of this data set's classes.
+def _names(names: np.ndarray, where: str) -> list[str]:
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise DataError(f"{where} must be text (k,), it is {names.dtype} {names.shape}. Correct it, or leave it out.")
+    return [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _labels(
+    labels: np.ndarray, class_names: Sequence[str], theirs: Sequence[str], where: str
+) -> tuple[np.ndarray, str]:
+    """Return classes, or soft labels, in the order of this data set's classes; and what was taken for granted.
 
     Args:
         theirs: names of the classes in the file's own order; none where it does not say.
     """
+    if labels.size == 0:
+        raise DataError(f"{where} of shape {labels.shape} is empty. Store one class number, or one row, per image.")
+    if labels.ndim == 2 and len(labels) == 1 and labels.shape[1] != len(class_names):
+        labels = labels[0]  # a row, as MATLAB has it
     order = _order(class_names, theirs, where)
     if labels.ndim == 2 and labels.shape[1] > 1:
         if labels.dtype.kind not in "biuf" or not np.isfinite(labels).all():
@@ -115,13 +136,25 @@ def _labels(labels: np.ndarray, class_names: Sequence[str], theirs: Sequence[str
             raise DataError(f"{where} has labels of {labels.shape[1]} classes, the data set has {len(class_names)}.")
         labels = labels[:, order]
         if not is_one_hot(labels).all():
-            return labels.astype(np.float64)
+            return _centred(labels.astype(np.float64), where)
     classes = read_labels(labels, where)
     if classes.dtype.kind == "U":
-        return numbers_of(classes, class_names, where)
+        return numbers_of(classes, class_names, where), ""
+    note = ""
+    if classes.min() > 0 and classes.max() == len(class_names):
+        classes, note = classes - 1, f"{where} are counted from 1 to {len(class_names)}"
     if classes.max(initial=0) >= len(class_names):
         raise DataError(f"{where} has the class {classes.max()}, the data set has {len(class_names)} classes.")
-    return np.argsort(order)[classes] if labels.ndim == 1 or labels.shape[1] == 1 else classes.astype(np.int64)
+    if labels.ndim == 2 and labels.shape[1] > 1 and len(labels) > 1:
+        return classes.astype(np.int64), note  # one-hot rows are in order already
+    return np.argsort(order)[classes], note
+
+
+def _centred(labels: np.ndarray, where: str) -> tuple[np.ndarray, str]:
+    """Return soft labels; where they are probabilities, they are centred, as one-hot labels are."""
+    if (labels < 0).any() or not np.allclose(labels.sum(axis=1), 1, atol=1e-3):
+        return labels, ""
+    return labels - 1 / labels.shape[1], f"{where} are probabilities: they are centred, as one-hot labels are"
 
 
 def _order(class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.ndarray:
@@ -136,18 +169,19 @@ def _order(class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.
     return np.array([list(theirs).index(name) for name in class_names])
 
 
-def _read_folder(folder: Path, class_names: Sequence[str]) -> DistilledSet:
+def _read_folder(folder: Path, class_names: Sequence[str], reading: Reading) -> DistilledSet:
     """Return pictures with the labels of `labels.csv`, or with the classes that their folders are named by."""
     if (folder / LABELS_FILE).is_file():
         try:
             paths, theirs, listed = read_labels_file(folder)
         except (OSError, ValueError, csv.Error) as error:
             raise DataError(f"{folder / LABELS_FILE}: cannot be used: {' '.join(str(error).split())}.") from None
-        labels = _labels(listed, class_names, theirs, str(folder / LABELS_FILE))
+        labels, note = _labels(listed, class_names, theirs, str(folder / LABELS_FILE))
     else:
         found = [path for path in sorted(folder.glob("*/*")) if path.name.lower().endswith(SUFFIXES)]
-        paths, labels = found, numbers_of(np.array([path.parent.name for path in found]), class_names, str(folder))
+        paths, note = found, ""
+        labels = numbers_of(np.array([path.parent.name for path in found]), class_names, str(folder))
     if not paths:
         raise DataError(f"{folder}: holds no folders of pictures, and no {LABELS_FILE}.")
-    images = read_pictures(folder, {"train": paths}, 0, "crop", lambda done, total: None)["train"]
-    return DistilledSet(images, labels, False)
+    images = read_pictures(folder, {"train": paths}, reading.size, reading.fit, lambda done, total: None)["train"]
+    return DistilledSet(images, labels, False, notes=tuple(filter(None, [note])))

@@ -71,7 +71,7 @@ def read_labels(labels: np.ndarray, where: str) -> np.ndarray:
     """Bring labels to one per image.
 
     Args:
-        labels: `(n,)` or `(n, 1)` whole numbers or names, or `(n, k)` one-hot rows.
+        labels: `(n,)`, `(n, 1)` or `(1, n)` whole numbers or names, or `(n, k)` one-hot rows.
 
     Returns:
         `(n,)`: integers, none of them negative, or text.
@@ -79,8 +79,12 @@ def read_labels(labels: np.ndarray, where: str) -> np.ndarray:
     Raises:
         DataError: other dimensions or types, rows that are not one-hot, a negative label. Not collective.
     """
+    if labels.ndim == 2 and labels.size == 0:
+        raise DataError(f"{where} of shape {labels.shape} is empty. Store one class number per image.")
     if labels.ndim == 2 and labels.shape[1] == 1:
         labels = labels[:, 0]
+    elif labels.ndim == 2 and len(labels) == 1 and not (labels.dtype.kind in "biuf" and is_one_hot(labels).all()):
+        labels = labels[0]  # a row, as MATLAB has it
     elif labels.ndim == 2 and labels.dtype.kind in "biuf" and len(labels):
         labels = _from_one_hot(labels, where)
     if labels.ndim != 1:
