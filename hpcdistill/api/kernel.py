@@ -106,6 +106,12 @@ class NeuralKernel:
 
     def gradient(self, x1: ArrayLike, x2: ArrayLike | None, cotangent: ArrayLike) -> Any:
         """Return the gradients of `Σ C ∘ K` without the kernel: what the `pullback` of `vjp` returns."""
+        if x2 is None:
+            return self.gradient_of_first(x1, None, cotangent)
+        return self.gradient_of_first(x1, x2, cotangent), self.gradient_of_first(x2, x1, np.transpose(cotangent))
+
+    def gradient_of_first(self, x1: ArrayLike, x2: ArrayLike | None, cotangent: ArrayLike) -> np.ndarray:
+        """Return the gradient of `Σ C ∘ K` with respect to `x1` alone, at half the price; see `gradient`."""
         first = self.images(x1)
         second = first if x2 is None else self._second(first, x2)
         c, backend = np.asarray(cotangent, self.dtype), self.backend_for(first.shape[1:])
@@ -114,9 +120,7 @@ class NeuralKernel:
         h1 = backend.prepare(first)
         if x2 is None:
             return _gradient(backend, h1, h1, c + c.T).reshape(np.shape(x1))
-        h2 = backend.prepare(second)
-        gradients = _gradient(backend, h1, h2, c), _gradient(backend, h2, h1, np.ascontiguousarray(c.T))
-        return gradients[0].reshape(np.shape(x1)), gradients[1].reshape(np.shape(x2))
+        return _gradient(backend, h1, backend.prepare(second), c).reshape(np.shape(x1))
 
     @property
     def jax(self) -> JaxKernel:

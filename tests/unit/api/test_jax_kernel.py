@@ -67,6 +67,29 @@ def test_grad_of_a_kernel_with_itself():
     np.testing.assert_allclose(found, k.vjp(X)[1](c), rtol=1e-10, atol=1e-12)
 
 
+def test_only_what_is_asked_for_is_computed(monkeypatch):
+    """A gradient in the support alone is one pass over the kernel, whichever place it has."""
+    calls, k = [], NeuralKernel(NETWORK)
+    whole = NeuralKernel.gradient_of_first
+    monkeypatch.setattr(NeuralKernel, "gradient_of_first", lambda self, *a: calls.append(len(a[0])) or whole(self, *a))
+    c = np.random.default_rng(3).normal(size=(5, 9))
+    with jax.enable_x64(True):
+        x, t = jnp.asarray(X), jnp.asarray(T)
+        for function, wanted, expected in (
+            (lambda x: (k.jax(x, t) * c).sum(), [5], k.gradient(X, T, c)[0]),
+            (lambda x: (k.jax(t, x) * c.T).sum(), [5], k.gradient(T, X, c.T)[1]),
+            (lambda x: (k.jax(x) * c[:, :5]).sum(), [5], k.gradient(X, None, c[:, :5])),
+            (lambda x: 0 * x.sum() + k.jax(t).sum(), [], np.zeros_like(X)),
+        ):
+            calls.clear()
+            found = jax.grad(function)(x)
+            assert calls == wanted
+            np.testing.assert_allclose(found, expected, rtol=1e-12, atol=1e-14)
+        both = jax.grad(lambda x, t: (k.jax(x, t) * c).sum(), argnums=(0, 1))(x, t)
+    for found, expected in zip(both, k.gradient(X, T, c), strict=True):
+        np.testing.assert_array_equal(found, expected)
+
+
 def test_vmap_takes_one_after_the_other():
     k = NeuralKernel(NETWORK)
     several = np.stack([X, X + 1, -X])
