@@ -12,6 +12,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from hpcdistill.api.kernel import NeuralKernel
+from hpcdistill.errors import ConfigError
 
 
 class Kernels(NamedTuple):
@@ -42,7 +43,10 @@ def kernel_fn(
     """
     kernels = {kind: NeuralKernel(network, kind, w_std, b_std, None, dtype, backend).jax for kind in Kernels._fields}
 
-    def compute(x1: Any, x2: Any = None, get: str | tuple[str, ...] | None = None, **ignored: Any) -> Any:
+    def compute(x1: Any, x2: Any = None, get: str | tuple[str, ...] | None = None) -> Any:
+        asked = [get] if isinstance(get, str) else list(get or ())
+        if unknown := [kind for kind in asked if kind not in kernels]:
+            raise ConfigError(f"get is {unknown[0]!r}. Valid: ntk, nngp, a tuple of these, or None for both.")
         if isinstance(get, str):
             return kernels[get](x1, x2)
         if get is None or tuple(get) == Kernels._fields:

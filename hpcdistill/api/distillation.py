@@ -11,16 +11,18 @@ import numpy as np
 import tomli_w
 from numpy.typing import ArrayLike
 
-from hpcdistill.api.distilled import DistilledSet
+from hpcdistill.api.distilled import DistilledSet, given
 from hpcdistill.config import Config, parse_config
+from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.readers.own import dataset_of_arrays
-from hpcdistill.errors import ConfigError
-from hpcdistill.io.preprocess_file import StoredZca
+from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.progress import on_terminal
 from hpcdistill.run.reading import reading_of
 
 Callback = Callable[[int, dict[str, float]], None]
 
+#: Keys of [data] that are of use for arrays.
+_OF_ARRAYS = {"train_size", "test_size", "validation", "axes"}
 #: Of the data set, in the configuration and in messages.
 _NAME = "arrays"
 
@@ -43,12 +45,12 @@ def distill(
         labels: `(n,)` or `(n, 1)` class numbers or names, or one-hot rows.
         method: "kip", "label_solve", or "krr" (random natural images, for comparison).
         images_per_class: of the distilled set.
-        test: images and labels to measure the accuracy on while it is distilled; it decides nothing.
+        test: images and labels to measure the accuracy on while it is distilled; it decides nothing. "krr" needs it.
         config: any other key of the configuration (`hpcdistill run --help` lists them), by section or dotted:
             `{"kip": {"steps": 500}, "kernel.architecture": "FC1"}`. A batch is all images where these are fewer than
             `kip.batch` by default.
         comm: mpi4py's communicator of the ranks that share the work; default: this process alone. Collective then:
-            every rank calls with the same arguments (images count on the first rank of each node).
+            every rank calls with the same arguments.
         callback: is told of each step, on the first rank: its number and its figures, by the names of
             `DistilledSet.history`; NaN stands for what was not measured.
 
@@ -75,36 +77,75 @@ def distill(
     """
     from hpcdistill.run.in_memory import run_in_memory  # which needs MPI
 
-    arrays = {"images": np.asarray(images), "labels": np.asarray(labels)}
-    if test is not None:
-        arrays |= {f"test_{name}": np.asarray(array) for name, array in zip(arrays, test, strict=True)}
-    settings = _configuration(method, images_per_class, config or {}, len(arrays["images"]))
-    checkpoint, zca = run_in_memory(
-        comm, settings, lambda: dataset_of_arrays(arrays, reading_of(settings)), callback, show=on_terminal()
-    )
-    return DistilledSet.of_checkpoint(checkpoint, None, partial(_given, zca))
+    def prepare() -> tuple[Config, Callable[[], Dataset]]:
+        arrays = _arrays(images, labels, test)
+        if callback is not None and not callable(callback):
+            raise ConfigError(f"callback must be a function of a step and its figures, not {callback!r}.")
+        settings = _configuration(method, images_per_class, config, arrays)
+        return settings, lambda: dataset_of_arrays(arrays, reading_of(settings))
+
+    checkpoint, zca = run_in_memory(comm, prepare, callback, show=on_terminal())
+    return DistilledSet.of_checkpoint(checkpoint, None, partial(given, zca))
 
 
-def _given(zca: StoredZca | None) -> StoredZca | None:
-    return zca
+def _arrays(images: ArrayLike, labels: ArrayLike, test: tuple[ArrayLike, ArrayLike] | None) -> dict[str, np.ndarray]:
+    """Return arrays by the names that they have in a file."""
+    if test is not None and (not isinstance(test, (tuple, list)) or len(test) != 2):
+        raise ConfigError("test must be a pair, (images, labels).")
+    named = {"images": images, "labels": labels} | dict(zip(("test_images", "test_labels"), test or (), strict=False))
+    arrays = {}
+    for name, values in named.items():
+        try:
+            array = np.asarray(values)
+        except ValueError as error:
+            raise DataError(f"{name}: cannot be made one array ({error}). All images must have one shape.") from None
+        if array.dtype.kind == "O" and all(isinstance(value, str) for value in array.flat):
+            array = array.astype(str)
+        if array.ndim == 0:
+            raise DataError(f"{name} must be an array, it is {values!r}.")
+        arrays[name] = array
+    return arrays
 
 
-def _configuration(method: str, images_per_class: int, config: Mapping[str, Any], n_images: int) -> Config:
-    table: dict[str, Any] = {}
-    for key, value in config.items():
-        section, _, name = key.partition(".")
-        if name or isinstance(value, Mapping):
-            table.setdefault(section, {}).update({name: value} if name else value)
-        else:
-            table[section] = value
+def _configuration(
+    method: str, images_per_class: int, config: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]
+) -> Config:
+    table = _table({} if config is None else config)
     parsed = parse_config(tomli_w.dumps(table), where="config")  # which says what is wrong
-    for section, name in (("data", "name"), ("data", "root"), ("support", "images_per_class")):
-        if name in table.get(section, {}):
+    ours = {"data": set(vars(parsed.data)) - _OF_ARRAYS, "support": {"images_per_class"}}
+    for section, names in ours.items():
+        for name in sorted(names & set(table.get(section, {}))):
             raise ConfigError(f"config: {section}.{name} is an argument of its own, or of files. Leave it out.")
     if "method" in table:
         raise ConfigError("config: the method is an argument of its own. Leave it out.")
+    if method == "krr" and "test_images" not in arrays:
+        raise ConfigError("method='krr' measures natural images: give it test=(images, labels).")
     kip, data = parsed.kip, replace(parsed.data, name=_NAME, test_share=0.0)
-    if "batch" not in table.get("kip", {}) and n_images < kip.batch:
+    n_train = (data.train_size or len(arrays["images"])) - data.validation
+    if "batch" not in table.get("kip", {}) and n_train < kip.batch:
         kip = replace(kip, batch=0)
     settings = [f"method={method}", f"support.images_per_class={images_per_class}"]
     return parse_config(replace(parsed, kip=kip, data=data).to_toml(), settings, "arguments")
+
+
+def _table(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a configuration of sections, of keys by section or dotted, as one of sections."""
+    if not isinstance(config, Mapping):
+        raise ConfigError(f"config must be a dictionary such as {{'kip.steps': 500}}, not {config!r}.")
+    table: dict[str, Any] = {}
+    for key, value in config.items():
+        section, _, name = str(key).partition(".")
+        if name or isinstance(value, Mapping):
+            entries = {name: value} if name else value
+            table.setdefault(section, {}).update({str(k): _plain(v, f"{section}.{k}") for k, v in entries.items()})
+        else:
+            table[section] = _plain(value, section)
+    return table
+
+
+def _plain(value: Any, key: str) -> Any:
+    """Return a value that TOML can hold; NumPy's numbers become Python's."""
+    plain = value.item() if isinstance(value, np.generic) else value
+    if not isinstance(plain, (bool, int, float, str, list, tuple)):
+        raise ConfigError(f"config: {key} is {value!r}, which is no value of a configuration.")
+    return plain

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from hpcdistill.api.kernel import NeuralKernel
 from hpcdistill.api.ridge import solve_ridge
+from hpcdistill.api.saved import read_saved
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
 from hpcdistill.data.readers.distilled import is_foreign
@@ -30,7 +31,12 @@ from hpcdistill.whole_file import whole_file
 _CHUNK = 2048
 
 
-@dataclass(frozen=True, repr=False)
+def given(zca: StoredZca | None) -> StoredZca | None:
+    """Return a ZCA matrix that is at hand."""
+    return zca
+
+
+@dataclass(frozen=True, repr=False, eq=False)
 class DistilledSet:
     """A distilled set with all that is needed to use it. `hpcdistill.load` and `hpcdistill.distill` make one.
 
@@ -101,23 +107,33 @@ class DistilledSet:
             InputError: images of another shape.
             CheckpointError: the ZCA matrix is not beside the checkpoint.
         """
-        images = np.asarray(raw)
-        if images.ndim == 3:
-            images = images[..., np.newaxis]
-        if images.shape[1:] != self.images.shape[1:]:
-            raise InputError(f"Images must be (n, {', '.join(map(str, self.images.shape[1:]))}), not {images.shape}.")
-        return self._preprocessing.apply(images)
+        images = self._raw(raw)
+        return self._preprocessing.apply(images) if len(images) else images.astype(np.float64)
 
     def predict(self, raw: ArrayLike) -> np.ndarray:
-        """Return the predictions `(n, classes)` of kernel ridge regression on this set for raw images, as `evaluate`.
+        """Return the predictions `(n, classes)` of kernel ridge regression on this set, as `evaluate` makes them.
 
         The class is where a row is largest.
+
+        Args:
+            raw: images `(n, h, w, c)`, or `(n, h, w)` of one channel, in the units of the data set.
         """
         dtype = "float64" if self._settings.kernel.precision == "float64" else "float32"
-        kernel, images = self._kernel(dtype), np.asarray(raw)
-        chunks = [images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK)] or [images]
+        kernel, images = self._kernel(dtype), self._raw(raw)
+        chunks = (images[start : start + _CHUNK] for start in range(0, len(images), _CHUNK))
         parts = [kernel(self.preprocess(chunk), self.images).astype(np.float64) @ self._alpha for chunk in chunks]
-        return np.concatenate(parts)
+        return np.concatenate([np.zeros((0, len(self.class_names))), *parts])
+
+    def _raw(self, raw: ArrayLike) -> np.ndarray:
+        """Return images `(n, h, w, c)` of numbers; of bool ones True is 255, as where they are distilled."""
+        images = np.asarray(raw)
+        if images.ndim == 3 and self.images.shape[3] == 1:
+            images = images[..., np.newaxis]
+        if images.ndim != 4 or images.shape[1:] != self.images.shape[1:] or images.dtype.kind not in "biuf":
+            shape = ", ".join(map(str, self.images.shape[1:]))
+            raise InputError(f"Images must be (n, {shape}), channels last, and numbers; "
+                             f"these are {images.dtype} {images.shape}.")  # fmt: skip
+        return images * np.uint8(255) if images.dtype.kind == "b" else images
 
     def torch(self) -> tuple[Any, Any]:
         """Return images `(n, c, h, w)` and labels `(n, classes)` as PyTorch's float32 tensors, to train on.
@@ -177,12 +193,16 @@ class DistilledSet:
 
 
 def load(path: str | Path, *settings: str) -> DistilledSet:
-    """Read a distilled set: a checkpoint, such as `OUTPUT/latest.h5`, or a set of somebody else.
+    """Read a distilled set: a checkpoint, such as `OUTPUT/latest.h5`, what `save` wrote, or a set of somebody else.
+
+    A set of somebody else is made a checkpoint of, with the data set that the settings name; it is kept in the data
+    folder (`$HPCDISTILL_DATA`), in `sets/`, and a line says so.
 
     Args:
-        path: a checkpoint; an `.npz` or `.pt` file with images and labels, or a folder of pictures for each class.
-        settings: what a file of somebody else cannot say, as on the command line: `"data.name=mnist"`,
-            `"kernel.architecture=ConvNet"`, `"preprocess.zca=true"`. None for a checkpoint.
+        path: a checkpoint; an `.npz` of ours; an `.npz` or `.pt` file with images and labels, or a folder of pictures
+            for each class.
+        settings: what a file of somebody else cannot say, as `--set` has it: `"data.name=mnist"`,
+            `"kernel.architecture=ConvNet"`, `"preprocess.zca=true"`. None for a checkpoint or an `.npz` of ours.
 
     Raises:
         CheckpointError: it cannot be read, or is no checkpoint.
@@ -195,6 +215,12 @@ def load(path: str | Path, *settings: str) -> DistilledSet:
         0.938
     """
     source = Path(path)
+    for setting in settings:
+        if not isinstance(setting, str):
+            raise InputError(f'Settings are texts such as "data.name=mnist", not {setting!r}.')
+    if source.suffix.lower() == ".npz" and not settings and (saved := read_saved(source)):
+        checkpoint, zca = saved
+        return DistilledSet.of_checkpoint(checkpoint, source.resolve(), partial(given, zca))
     if is_foreign(source):
         from hpcdistill.run.adopt import adopt_here  # which needs MPI
 

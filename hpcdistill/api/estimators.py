@@ -39,6 +39,8 @@ class _NeuralKernelRidge(BaseEstimator):
 
     def _solve(self, x: np.ndarray, y: np.ndarray) -> None:
         """Factor the kernel of the training data and solve for the weights of `y` `(n, outputs)`."""
+        if not 0 <= self.reg < math.inf:
+            raise ValueError(f"reg must be a number of at least 0, not {self.reg!r}.")
         self.kernel_ = NeuralKernel(self.network, self.kind, self.w_std, self.b_std, self.image_shape, self.dtype,
                                     self.backend)  # fmt: skip
         self.x_fit_, self.dual_coef_ = x, solve_ridge(self.kernel_(x), y, self.reg)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture, parse_architecture
-from hpcdistill.errors import InputError
+from hpcdistill.errors import ConfigError, InputError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
-from hpcdistill.kernels.select import choose_backend
+from hpcdistill.kernels.select import check_backend_name, choose_backend
 from hpcdistill.progress import Reporter, on_terminal
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ _ROWS, _COLUMNS = 256, 2048
 Progress = Callable[[int, int], None]
 
 
-@dataclass
+@dataclass(frozen=True, eq=False)
 class NeuralKernel:
     """The kernel of an infinitely wide network, a function of two sets of images. Not collective.
 
@@ -64,8 +65,24 @@ class NeuralKernel:
     progress: Progress | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        self._architecture: Architecture = parse_architecture(self.network, self.kind, self.w_std, self.b_std)
-        self._backends: dict[tuple[int, int, int], KernelBackend] = {}
+        if self.dtype not in ("float32", "float64"):
+            raise ConfigError(f"dtype is {self.dtype!r}. Valid: float32, float64.")
+        check_backend_name(self.backend)
+        if self.image_shape is not None and len(self.image_shape) != 3:
+            raise ConfigError(f"image_shape must be (h, w, c), not {self.image_shape}.")
+        parse_architecture(self.network, self.kind, self.w_std, self.b_std)
+
+    @cached_property
+    def _architecture(self) -> Architecture:
+        return parse_architecture(self.network, self.kind, self.w_std, self.b_std)
+
+    @cached_property
+    def _backends(self) -> dict[tuple[int, int, int], KernelBackend]:
+        return {}
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what is pickled, or copied: not the engines, which are made again where they are needed."""
+        return {name: value for name, value in self.__dict__.items() if name != "_backends"}
 
     def __call__(self, x1: ArrayLike, x2: ArrayLike | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
         """Return `K[i, j] = K(x1_i, x2_j)`.
@@ -84,6 +101,8 @@ class NeuralKernel:
         first = self.images(x1)
         second = first if x2 is None else self._second(first, x2)
         kernel = np.empty((len(first), len(second)), self.dtype) if out is None else out
+        if not isinstance(kernel, np.ndarray) or kernel.dtype.kind != "f":
+            raise InputError(f"out must be an array of floats, not {getattr(kernel, 'dtype', type(kernel).__name__)}.")
         if kernel.shape != (len(first), len(second)):
             raise InputError(f"out must be {(len(first), len(second))}, it is {kernel.shape}.")
         if kernel.size:
@@ -102,7 +121,8 @@ class NeuralKernel:
             `K`, and `pullback(C)` for `C` like `K`: the gradients of `Σ C ∘ K` with respect to `x1` and `x2`, each in
             the shape of the images; without `x2` the one with respect to `x1`, which enters twice.
         """
-        return self(x1, x2), lambda cotangent: self.gradient(x1, x2, cotangent)
+        first, second = np.array(x1), None if x2 is None else np.array(x2)  # whatever the caller does to them later
+        return self(first, second), lambda cotangent: self.gradient(first, second, cotangent)
 
     def gradient(self, x1: ArrayLike, x2: ArrayLike | None, cotangent: ArrayLike) -> Any:
         """Return the gradients of `Σ C ∘ K` without the kernel: what the `pullback` of `vjp` returns."""
@@ -124,7 +144,10 @@ class NeuralKernel:
 
     @property
     def jax(self) -> JaxKernel:
-        """The same as a JAX function of `x1` and `x2`, differentiable in both, also under `jit`, `grad` and `vmap`."""
+        """The same as a JAX function of `x1` and `x2`, also under `jit`, `grad` and `vmap`.
+
+        It is differentiable in both, once and in reverse (`grad`, `vjp`, `jacrev`): there is no `jvp` and no `hessian`.
+        """
         from hpcdistill.api.jax_kernel import JaxKernel
 
         return JaxKernel(self)
@@ -136,6 +159,8 @@ class NeuralKernel:
             InputError: their shape is none of those that `__call__` takes.
         """
         array = np.asarray(x)
+        if array.ndim < 2:
+            raise InputError(f"Images must be (n, h, w, c), (n, h, w) or (n, d), not {array.shape}.")
         if array.dtype.kind not in "biuf":
             raise InputError(f"Images must be numbers, not {array.dtype}.")
         return np.ascontiguousarray(array, self.dtype).reshape(len(array), *self.shape_of_images(array.shape))

@@ -23,7 +23,8 @@ def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca: StoredZca | None) ->
     """Write the support set and what is needed to use it as a compressed `.npz`.
 
     Arrays: `images` `(n,h,w,c)` uint8 as they look, `images_preprocessed` float64, `labels` `(n,classes)`,
-    `source_index`, `mean`, `std`, `history_*`, `config` (TOML), `class_names`; with ZCA `zca_matrix` `(d,d)` float64.
+    `source_index`, `mean`, `std`, `display_range`, `history_*`, `config` (TOML), `class_names`, `step`; with ZCA
+    `zca_matrix` `(d,d)` float64, `zca_reg`, `zca_display_norm`. `hpcdistill.load` needs nothing else.
 
     Args:
         zca: the run's ZCA matrix, if it has one.
@@ -38,12 +39,15 @@ def export_npz(checkpoint: Checkpoint, file: BinaryIO, zca: StoredZca | None) ->
         "source_index": checkpoint.array("support/source_index"),
         "mean": checkpoint.array("preprocess/mean"),
         "std": checkpoint.array("preprocess/std"),
+        "display_range": checkpoint.array("preprocess/display_range"),
+        "step": np.array(checkpoint.attribute("step")),
         "config": np.array(checkpoint.attribute("config")),
         "class_names": np.array(checkpoint.class_names()),
     }
     exported |= {f"history_{name}": column for name, column in checkpoint.history().items()}
     if zca is not None:
-        exported["zca_matrix"] = zca.matrix
+        exported |= {"zca_matrix": zca.matrix, "zca_reg": np.array(zca.reg),
+                     "zca_display_norm": np.array(zca.display_norm)}  # fmt: skip
     np.savez_compressed(file, allow_pickle=False, **exported)
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import NotSuitable
-from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_pair
+from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
 from hpcdistill.kernels.relu_chain import Pairs, ReluChain, ReluRecord
 from hpcdistill.kernels.sweep import RepeatedSweep
 from hpcdistill.kernels.tiling import mirror_upper, tiles
@@ -53,7 +53,10 @@ class FullyConnectedBackend:
         array = check_images(images, self._image_shape, self.dtype)
         flat = self._flat(array)
         variance = np.einsum("ij,ij->i", flat, flat) / self.dtype.type(self._n_pixels)
-        return Handle(array, (variance, self._chain.norms(variance)))
+        norms = self._chain.norms(variance)
+        if not (np.isfinite(variance).all() and np.isfinite(norms).all()):
+            check_overflow(array, norms)
+        return Handle(array, (variance, norms))
 
     def block(self, h1: Handle, h2: Handle) -> np.ndarray:
         """Return `K(x1_i, x2_j)`, (len(h1), len(h2)); see `KernelBackend.block`. Not collective."""

@@ -23,6 +23,13 @@ BACKENDS: tuple[tuple[str, str, str], ...] = (
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
+def check_backend_name(name: str) -> None:
+    """Raise `ConfigError` unless this is "auto" or the name of a backend. Not collective."""
+    names = [known for known, _, _ in BACKENDS]
+    if name not in ("auto", *names):
+        raise ConfigError(f"kernel.backend {name!r} is unknown. Valid: auto, {', '.join(names)}.")
+
+
 def choose_backend(
     architecture: Architecture,
     image_shape: tuple[int, int, int],
@@ -51,9 +58,8 @@ def choose_backend(
     if dtype not in DTYPES:
         raise ConfigError(f"A kernel cannot be computed in {dtype}. Valid: float32, float64.")
     architecture.check_image_size(*image_shape[:2])
+    check_backend_name(requested)
     names = [name for name, _, _ in BACKENDS]
-    if requested not in ("auto", *names):
-        raise ConfigError(f"kernel.backend {requested!r} is unknown. Valid: auto, {', '.join(names)}.")
     reasons: list[str] = []
     unexpected: list[str] = []
     for name, module, attribute in BACKENDS:

@@ -10,9 +10,11 @@ from hpcdistill.attempt import StopSignal
 from hpcdistill.config import Config
 from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.zca import Zca
+from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.preprocess_file import StoredZca
-from hpcdistill.mpi.library import MPI
+from hpcdistill.mpi.collectives import agree, bcast_object
+from hpcdistill.mpi.library import MPI, missing
 from hpcdistill.mpi.shared import freed_after
 from hpcdistill.progress import Reporter
 from hpcdistill.run.execute import METHODS, headline
@@ -23,8 +25,7 @@ from hpcdistill.run.store import MemoryStore
 
 def run_in_memory(
     comm: MPI.Intracomm | None,
-    config: Config,
-    read: Callable[[], Dataset],
+    prepare: Callable[[], tuple[Config, Callable[[], Dataset]]],
     told: Callable[[int, dict[str, float]], None] | None,
     *,
     show: bool,
@@ -33,7 +34,7 @@ def run_in_memory(
 
     Args:
         comm: None for this process alone.
-        read: returns the data set; called on the first rank of each node.
+        prepare: checks what was asked for on every rank, and returns the configuration and what reads the data set.
         told: hears of each step on the first rank, with its figures.
         show: whether progress is shown, on the first rank.
 
@@ -44,6 +45,15 @@ def run_in_memory(
         InputError, NumericalError: on every rank.
     """
     comm = comm or MPI.COMM_SELF
+    if not isinstance(comm, MPI.Intracomm):
+        why = f"needs MPI, and there is none here ({missing})" if missing else "must be a communicator of mpi4py"
+        raise ConfigError(f"comm {why}: {comm!r} will not do. Leave it out for one process.")
+    with agree(comm):
+        config, read = prepare()
+    same = bcast_object(comm, config.to_toml()) == config.to_toml()
+    with agree(comm):
+        if not same:
+            raise ConfigError("The ranks call with different arguments. Call with the same on every rank.")
     with Reporter(show and comm.Get_rank() == 0) as reporter, freed_after():
         experiment = load_experiment(comm, config, reporter, read=read)
         reporter.say(headline(experiment))

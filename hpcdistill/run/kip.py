@@ -106,8 +106,7 @@ def run_kip(experiment: Experiment, store: Store, resumed: Checkpoint | None, bo
         seconds = bcast_object(comm, time.monotonic() - started)
         now.history.add(now.state.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=seconds,
                         temperature=_temperature(config, now.state))  # fmt: skip
-        if comm.Get_rank() == 0:
-            store.note_step(now.state.step, now.history)
+        store.note_step(comm, now.state.step, now.history)
         if config.kip.hours:
             pace.note_step(time.monotonic() - begun - evaluation_seconds, pace.schedule.batch(state.step))
             if evaluated:

@@ -43,8 +43,7 @@ def run_krr(experiment: Experiment, store: Store, resumed: Checkpoint | None, bo
         seconds = bcast_object(experiment.comm, time.monotonic() - started)
         history.add(draw, test_accuracy=metrics.accuracy, seconds=seconds)
         Recorder(experiment, store, source, experiment.display(x_s)).save(draw, x_s, y_s, history)
-        if experiment.comm.Get_rank() == 0:
-            store.note_step(draw, history)
+        store.note_step(experiment.comm, draw, history)
         experiment.reporter.advance("draw", draw + 1, draws, f"test {metrics.accuracy:.2%}")
     accuracy = history.column("test_accuracy")
     spread = f" ± {np.std(accuracy, ddof=1):.2%}" if draws > 1 else ""

@@ -53,8 +53,7 @@ def run_label_solve(experiment: Experiment, store: Store, resumed: Checkpoint | 
         chunks, absorbed = chunks + 1, absorbed + len(chunk)
         history.add(chunks, seconds=bcast_object(comm, time.monotonic() - started))
         save(y_s)
-        if comm.Get_rank() == 0:
-            store.note_step(chunks, history)
+        store.note_step(comm, chunks, history)
 
     solution = solve_labels(comm, experiment.kernels, support, square, len(indices), reduction)
     try:

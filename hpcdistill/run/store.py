@@ -13,7 +13,7 @@ from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
-from hpcdistill.mpi.collectives import all_meet, on_root
+from hpcdistill.mpi.collectives import agree, all_meet, on_root
 from hpcdistill.mpi.library import MPI
 
 
@@ -28,8 +28,8 @@ class Store(Protocol):
         """Keep the checkpoint with the best validation accuracy so far. Collective."""
         ...
 
-    def note_step(self, step: int, history: History) -> None:
-        """Take note of a step that is done, saved or not. Called on rank 0."""
+    def note_step(self, comm: MPI.Intracomm, step: int, history: History) -> None:
+        """Take note of a step that is done, saved or not. Collective."""
         ...
 
     def write_tally(self, what: str, done: int, squares: float, confusion: np.ndarray) -> None:
@@ -64,9 +64,10 @@ class FolderStore:
         with self._owned(comm):
             write_checkpoint(comm, self._directory.best, checkpoint)
 
-    def note_step(self, step: int, history: History) -> None:
+    def note_step(self, comm: MPI.Intracomm, step: int, history: History) -> None:
         """Write how far the run got."""
-        self._notes.write_reached(step, history.last_seconds)
+        if comm.Get_rank() == 0:
+            self._notes.write_reached(step, history.last_seconds)
 
     def _published(self, step: int) -> None:
         self._notes.check_owner()  # `latest.h5` and the number of checkpoints are the newer run's
@@ -106,10 +107,16 @@ class MemoryStore:
         del comm
         self.best = checkpoint
 
-    def note_step(self, step: int, history: History) -> None:
-        """Tell who wants to hear of it."""
-        if self._told is not None:
+    def note_step(self, comm: MPI.Intracomm, step: int, history: History) -> None:
+        """Tell who wants to hear of it, on rank 0; what that raises ends the run on every rank."""
+        if self._told is None:
+            return
+        if comm.Get_size() == 1:
             self._told(step, dict(history.rows[step]))
+            return
+        with agree(comm):
+            if comm.Get_rank() == 0:
+                self._told(step, dict(history.rows[step]))
 
     def write_tally(self, what: str, done: int, squares: float, confusion: np.ndarray) -> None:
         """Nothing: nobody goes on where this run was stopped."""

@@ -1,5 +1,7 @@
 """What a run has left is loaded, predicts as the run did, and is trained on."""
 
+import copy
+import pickle
 import subprocess
 import sys
 
@@ -31,7 +33,7 @@ def test_a_loaded_set_predicts_as_the_run_did(tmp_path, precision, zca):
     found.save(tmp_path / "set.npz")
     with np.load(tmp_path / "set.npz") as saved:
         np.testing.assert_array_equal(saved["images_preprocessed"], found.images)
-    with pytest.raises(InputError, match=r"Images must be \(n, 8, 8, 1\)"):
+    with pytest.raises(InputError, match=r"Images must be \(n, 8, 8, 1\), channels last"):
         found.predict(test.images[:, :7])
 
 
@@ -71,6 +73,31 @@ assert doctest.run_docstring_examples(hpcdistill.distill, {{}}) is None"""
         differing = [name for name in one.files if name not in ("config", "history_seconds")
                      and one[name].tobytes() != other[name].tobytes()]  # fmt: skip
         assert differing == []
+
+
+@pytest.mark.parametrize("zca", [False, True])
+def test_what_is_saved_is_loaded_without_anything_else(tmp_path, zca):
+    config = write_config(tmp_path / "c.toml", preprocess={"zca": zca}, data={"train_size": 300})
+    assert run("run", config, "--output", tmp_path / "out").code == 0
+    found = hpcdistill.load(tmp_path / "out/latest.h5")
+    found.save(tmp_path / "set.npz")
+    raw = load_dataset("digits").test.images[:50]
+    for again in (hpcdistill.load(tmp_path / "set.npz"), pickle.loads(pickle.dumps(found)), copy.deepcopy(found)):
+        np.testing.assert_array_equal(again.predict(raw), found.predict(raw))
+        assert repr(again) == repr(found)
+        np.testing.assert_array_equal(again.history["loss"], found.history["loss"])
+    hpcdistill.load(tmp_path / "set.npz").save(tmp_path / "copy.npz")
+    with np.load(tmp_path / "set.npz") as one, np.load(tmp_path / "copy.npz") as other:
+        assert {name: one[name].tobytes() for name in one} == {name: other[name].tobytes() for name in other}
+    found.save(tmp_path / "set.pt")
+    with pytest.raises(InputError, match="saved as .npz or .pt"):
+        found.save(tmp_path / "set.txt")
+    with pytest.raises(InputError, match="Settings are texts"):
+        hpcdistill.load(tmp_path / "set.npz", {"data.name": "digits"})
+    with pytest.raises(InputError, match=r"channels last, and numbers; these are complex128"):
+        found.predict(raw * 1j)
+    assert found != again
+    assert len({found, again}) == 2
 
 
 def test_loading_needs_neither_mpi_nor_jax(finished_run):

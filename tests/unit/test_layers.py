@@ -35,7 +35,7 @@ MAY_IMPORT = {
     "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi"},
     "run": BELOW_RUN | {"attempt"},
     "api": BELOW_RUN | {"run"},
-    "neural_tangents": {"api"},
+    "neural_tangents": {"api", "errors"},
     "bench": BELOW_RUN | {"run"},
     "paper": {"errors", "config", "schema", "data", "io"},
     "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io"},

@@ -91,6 +91,8 @@ def read_labels(labels: np.ndarray, where: str) -> np.ndarray:
         raise DataError(f"{where} must be (n,), it is {labels.shape}. Store one class number per image.")
     if labels.dtype.kind in "US":
         return np.char.decode(labels, errors="replace") if labels.dtype.kind == "S" else labels
+    if labels.dtype.kind == "b":
+        labels = labels.astype(np.int64)
     if labels.dtype.kind == "f" and np.isfinite(labels).all() and (labels == np.rint(labels)).all():
         labels = labels.astype(np.int64)
     if labels.dtype.kind not in "iu":

@@ -1,6 +1,9 @@
 """Kernels as NumPy arrays: against neural-tangents and central differences, in every form that images come in."""
 
+import copy
+import dataclasses
 import doctest
+import pickle
 import subprocess
 import sys
 from importlib import import_module
@@ -121,6 +124,39 @@ def test_a_kernel_of_scikit_learn():
     one_by_one = KernelRidge(kernel=lambda a, b: k(a[None], b[None])[0, 0], alpha=1e-3).fit(images[:20], labels[:20])
     ridge.fit(k(images[:20]), labels[:20])
     np.testing.assert_allclose(one_by_one.predict(images[20:25]), ridge.predict(k(images[20:25], images[:20])))
+
+
+def test_copies_make_their_own_engines():
+    k, x = NeuralKernel("conv relu flatten dense"), np.random.default_rng(0).normal(size=(3, 4, 4, 1))
+    expected = k(x)
+    for same in (copy.deepcopy(k), pickle.loads(pickle.dumps(k))):
+        np.testing.assert_array_equal(same(x), expected)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        k.kind = "nngp"
+    assert len({k, copy.deepcopy(k)}) == 2
+
+
+def test_a_pullback_is_of_the_images_as_they_were():
+    k, x = NeuralKernel("FC1"), np.random.default_rng(0).normal(size=(3, 4, 4, 1))
+    expected = k.gradient(x, None, np.eye(3))
+    _, pullback = k.vjp(x)
+    x *= 2
+    np.testing.assert_array_equal(pullback(np.eye(3)), expected)
+
+
+@pytest.mark.parametrize(("arguments", "words"), [
+    ({"dtype": "float16"}, "dtype is 'float16'"), ({"backend": "fpga"}, "'fpga' is unknown. Valid: auto, fc"),
+    ({"image_shape": (8, 8)}, r"image_shape must be \(h, w, c\)"), ({"network": "VGG"}, "VGG"),
+])  # fmt: skip
+def test_what_cannot_be_is_said_at_once(arguments, words):
+    with pytest.raises(ConfigError, match=words):
+        NeuralKernel(**arguments)
+
+
+@pytest.mark.parametrize("network", ["FC1", "flatten dense", "conv relu flatten dense"])
+def test_images_too_large_are_refused(network):
+    with pytest.raises(InputError, match="exceeds float64"):
+        NeuralKernel(network)(np.full((2, 4, 4, 1), 1e200))
 
 
 def imported(program, names):
