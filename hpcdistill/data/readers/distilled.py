@@ -22,6 +22,8 @@ from hpcdistill.torch_file import read_torch
 FILE_SUFFIXES = (".npz", ".pt", ".pth")
 #: The images of our own exports, in the space that kernels see.
 _PREPROCESSED = "images_preprocessed"
+#: By which our own files of tensors, whose `images` are preprocessed, are known.
+_OWN_TENSORS = {"images", "images_display", "labels", "mean", "std"}
 
 
 @dataclass(frozen=True)
@@ -83,12 +85,25 @@ def read_distilled(
 
     def choose(names: Sequence[str]) -> Sequence[str]:
         nonlocal own
-        own = not images and {_PREPROCESSED, "mean", "std"} <= set(names)
-        roles.append(find_roles(path, names, {"images": _PREPROCESSED if own else images, "labels": labels}, "support"))
+        own = not images and ({_PREPROCESSED, "mean", "std"} <= set(names) or set(names) >= _OWN_TENSORS)
+        roles.append(
+            find_roles(
+                path,
+                names,
+                {"images": _PREPROCESSED if own and _PREPROCESSED in names else images, "labels": labels},
+                "support",
+            )
+        )
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
     arrays = (read_npz if path.suffix.lower() == ".npz" else read_torch)(path, choose)
-    return _distilled(path, arrays, roles[0], class_names, "nhwc" if own else reading.axes, own=own)
+    return _distilled(path, arrays, roles[0], class_names, _order_of_axes(path, own, reading), own=own)
+
+
+def _order_of_axes(path: Path, own: bool, reading: Reading) -> str:
+    if not own:
+        return reading.axes
+    return "nhwc" if path.suffix.lower() == ".npz" else "nchw"
 
 
 def _distilled(
