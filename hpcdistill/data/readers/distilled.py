@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ class DistilledSet:
 
 def is_foreign(path: Path) -> bool:
     """Return whether a distilled set is of somebody else, and no checkpoint of a run, by what kind of file it is."""
-    return path.suffix.lower() in FILE_SUFFIXES or (path.is_dir() and not (path / "latest.h5").is_symlink())
+    return path.suffix.lower() in FILE_SUFFIXES or (os.path.isdir(path) and not os.path.islink(path / "latest.h5"))
 
 
 def stored_settings(path: Path) -> str:
