@@ -150,6 +150,7 @@ BAD = {
     "no images": ({"images": BLANK[:0], "labels": SOFT[:0]}, r"shape \(0, 8, 8, 1\) is empty"),
     "no labels": ({"images": BLANK, "labels": SOFT[:, :0]}, r"shape \(20, 0\) is empty"),
     "class names": ({"images": BLANK, "labels": SOFT, "class_names": np.array(7)}, "must be text"),
+    "two": ({"images": BLANK, "x": BLANK, "labels": SOFT}, "may be 'images' or 'x'. Say which with support.images"),
     "NaN": ({"images": BLANK + np.nan, "labels": SOFT}, "no images of finite numbers"),
     "labels": ({"images": BLANK, "labels": SOFT * np.inf}, "labels that are not finite"),
     "names": ({"images": BLANK, "labels": np.full(20, "owl")}, "has the class 'owl', which is none of"),

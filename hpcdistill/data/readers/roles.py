@@ -75,8 +75,8 @@ def find_roles(path: Path, names: Sequence[str], said: Mapping[str, str], sectio
         found[_SAID[key]] = [name]
     for (split, role), several in found.items():
         if len(several) > 1:
-            key = _key_of(split, role)
-            remedy = f"Say which with {section}.{key}" if key and section == "data" else "Leave one of them out"
+            key = _key_of(section, split, role)
+            remedy = f"Say which with {key}" if key else "Leave one of them out"
             raise DataError(f"{path}: the {role} of the {split} split may be {_listed(several, ' or ')}. {remedy}.")
     chosen = {role: {split: one[0] for (split, r), one in found.items() if r == role} for role in _ROLES}
     _check_pairs(path, names, chosen, section, said)
@@ -100,9 +100,11 @@ def _meaning(name: str) -> tuple[str, str] | None:
     return (splits[0] if splits else "train"), roles[0]
 
 
-def _key_of(split: str, role: str) -> str:
-    """Return the key by which a user says which array it is, "" where there is none."""
-    return next((key for key, meaning in _SAID.items() if meaning == (split, role)), "")
+def _key_of(section: str, split: str, role: str) -> str:
+    """Return the key, with its section, by which a user says which array it is, "" where there is none."""
+    if section == "support" and split == "test":
+        return ""
+    return next((f"{section}.{key}" for key, meaning in _SAID.items() if meaning == (split, role)), "")
 
 
 def _check_pairs(
@@ -121,8 +123,8 @@ def _check_pairs(
     for split in {*images, *labels}:
         if split not in images or split not in labels:
             there, missing = (images, "labels") if split in images else (labels, "images")
-            key = _key_of(split, missing) if section == "data" else ""
-            say = f", say which does with {section}.{key}" if key else ""
+            key = _key_of(section, split, missing)
+            say = f", say which does with {key}" if key else ""
             raise DataError(
                 f"{path}: {there[split]!r} seems to belong to the {split} split, but no array holds its {missing}; "
                 f"the file has {_listed(names)}. Add them{say}, or leave {there[split]!r} out."
