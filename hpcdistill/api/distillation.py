@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import numpy as np
 import tomli_w
 from numpy.typing import ArrayLike
 
-from hpcdistill.api.distilled import DistilledSet, given
+from hpcdistill.api.distilled import DistilledSet
 from hpcdistill.config import Config, parse_config
 from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.readers.own import dataset_of_arrays
@@ -82,10 +81,10 @@ def distill(
         if callback is not None and not callable(callback):
             raise ConfigError(f"callback must be a function of a step and its figures, not {callback!r}.")
         settings = _configuration(method, images_per_class, config, arrays)
-        return settings, lambda: dataset_of_arrays(arrays, reading_of(settings))
+        return settings, lambda: dataset_of_arrays(arrays, reading_of(settings), _NAME)
 
     checkpoint, zca = run_in_memory(comm, prepare, callback, show=on_terminal())
-    return DistilledSet.of_checkpoint(checkpoint, None, partial(given, zca))
+    return DistilledSet.of_checkpoint(checkpoint, None, zca)
 
 
 def _arrays(images: ArrayLike, labels: ArrayLike, test: tuple[ArrayLike, ArrayLike] | None) -> dict[str, np.ndarray]:

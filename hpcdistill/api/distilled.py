@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,8 @@ from hpcdistill.api.ridge import solve_ridge
 from hpcdistill.api.saved import read_saved
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
-from hpcdistill.data.readers.distilled import is_foreign
+from hpcdistill.data.readers.own_arrays import without_bool
+from hpcdistill.data.registry import is_foreign_set
 from hpcdistill.data.zca import Zca
 from hpcdistill.errors import InputError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
@@ -29,11 +29,6 @@ from hpcdistill.whole_file import whole_file
 
 #: Images predicted at a time.
 _CHUNK = 2048
-
-
-def given(zca: StoredZca | None) -> StoredZca | None:
-    """Return a ZCA matrix that is at hand."""
-    return zca
 
 
 @dataclass(frozen=True, repr=False, eq=False)
@@ -64,7 +59,7 @@ class DistilledSet:
     config: str
     source: Path | None
     _checkpoint: Checkpoint
-    _read_zca: Callable[[], StoredZca | None]
+    _zca_from: StoredZca | Path | None
 
     def __repr__(self) -> str:
         shape = "×".join(map(str, self.images.shape[1:]))
@@ -72,13 +67,11 @@ class DistilledSet:
                 f"{self.network} {self.kind}, step {self.step}>")  # fmt: skip
 
     @classmethod
-    def of_checkpoint(
-        cls, checkpoint: Checkpoint, source: Path | None, read_zca: Callable[[], StoredZca | None]
-    ) -> DistilledSet:
+    def of_checkpoint(cls, checkpoint: Checkpoint, source: Path | None, zca: StoredZca | Path | None) -> DistilledSet:
         """Return the set in a checkpoint.
 
         Args:
-            read_zca: returns the ZCA matrix that it was made with, if any, when it is needed.
+            zca: the ZCA matrix that it was made with, if any, or the file that it is read from when it is needed.
 
         Raises:
             CheckpointError: something is missing in it.
@@ -95,7 +88,7 @@ class DistilledSet:
             config=checkpoint.attribute("config"),
             source=source,
             _checkpoint=checkpoint,
-            _read_zca=read_zca,
+            _zca_from=zca,
         )
 
     def preprocess(self, raw: ArrayLike) -> np.ndarray:
@@ -133,7 +126,7 @@ class DistilledSet:
             shape = ", ".join(map(str, self.images.shape[1:]))
             raise InputError(f"Images must be (n, {shape}), channels last, and numbers; "
                              f"these are {images.dtype} {images.shape}.")  # fmt: skip
-        return images * np.uint8(255) if images.dtype.kind == "b" else images
+        return without_bool(images)
 
     def torch(self) -> tuple[Any, Any]:
         """Return images `(n, c, h, w)` and labels `(n, classes)` as PyTorch's float32 tensors, to train on.
@@ -189,7 +182,8 @@ class DistilledSet:
 
     @cached_property
     def _zca(self) -> StoredZca | None:
-        return self._read_zca()
+        zca = self._zca_from
+        return zca_of(self._checkpoint, zca) if isinstance(zca, Path) else zca
 
 
 def load(path: str | Path, *settings: str) -> DistilledSet:
@@ -220,8 +214,8 @@ def load(path: str | Path, *settings: str) -> DistilledSet:
             raise InputError(f'Settings are texts such as "data.name=mnist", not {setting!r}.')
     if source.suffix.lower() == ".npz" and not settings and (saved := read_saved(source)):
         checkpoint, zca = saved
-        return DistilledSet.of_checkpoint(checkpoint, source.resolve(), partial(given, zca))
-    if is_foreign(source):
+        return DistilledSet.of_checkpoint(checkpoint, source.resolve(), zca)
+    if is_foreign_set(source):
         from hpcdistill.run.adopt import adopt_here  # which needs MPI
 
         source = adopt_here(source, list(settings))
@@ -229,5 +223,4 @@ def load(path: str | Path, *settings: str) -> DistilledSet:
         raise InputError(f"{path}: is a checkpoint, which has its settings: {', '.join(settings)} cannot be changed.")
     source = source.resolve()
     checkpoint = read_checkpoint(source)
-    zca_file = RunDirectory.of_checkpoint(source).preprocess
-    return DistilledSet.of_checkpoint(checkpoint, source, partial(zca_of, checkpoint, zca_file))
+    return DistilledSet.of_checkpoint(checkpoint, source, RunDirectory.of_checkpoint(source).preprocess)

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.learning.assemble import Kernels
-from hpcdistill.mpi.library import MPI, pkl5
+from hpcdistill.mpi.binding import MPI, pkl5
 
 T = TypeVar("T")
 

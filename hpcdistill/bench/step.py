@@ -23,8 +23,8 @@ from hpcdistill.data.preprocess import centred_one_hot
 from hpcdistill.learning.adam import Adam
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
-from hpcdistill.mpi.library import MPI
 from hpcdistill.run.experiment import choose_kernels
 
 CLASSES = 10

@@ -22,23 +22,28 @@ def add_distilled(parser: argparse.ArgumentParser, *, several: bool = False, ove
                         "is not the default kernel.architecture=NETWORK, preprocess.zca=true, …")  # fmt: skip
 
 
-def checkpoint_of(file: Path, settings: list[str]) -> Path:
-    """Return the checkpoint of a distilled set: the file itself, or what is made of a set of others, collectively.
+def checkpoints_of(files: list[Path], settings: list[str]) -> list[Path]:
+    """Return the checkpoints of distilled sets: the files themselves, or what is made of sets of others, collectively.
+
+    Args:
+        settings: for the sets of others.
 
     Raises:
-        ConfigError: settings for a checkpoint, which has its own.
+        ConfigError: settings, and nothing but checkpoints, which have their own.
     """
-    from hpcdistill.data.readers.distilled import is_foreign
+    from hpcdistill.data.registry import is_foreign_set
     from hpcdistill.errors import ConfigError
 
-    if not is_foreign(file):
+    if not any(map(is_foreign_set, files)):
         if settings:
-            raise ConfigError(f"{file}: is a checkpoint, whose settings are its own. Leave out --set {settings[0]}.")
-        return file
+            raise ConfigError(
+                f"{files[0]}: is a checkpoint, whose settings are its own. Leave out --set {settings[0]}."
+            )
+        return files
     from hpcdistill.mpi.runtime import world
     from hpcdistill.run.adopt import adopt
 
-    return adopt(world(), file, settings)
+    return [adopt(world(), file, settings) for file in files]
 
 
 def positive(text: str) -> int:

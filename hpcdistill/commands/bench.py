@@ -11,7 +11,7 @@ from hpcdistill.commands.arguments import positive, positive_number
 from hpcdistill.config import PRECISIONS
 
 if TYPE_CHECKING:
-    from hpcdistill.mpi.library import MPI
+    from hpcdistill.mpi.binding import MPI
 
 HELP = "measure kernels against neural-tangents, and KIP steps on several numbers of ranks"
 

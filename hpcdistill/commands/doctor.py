@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpcdistill.gpu.device import Device
-    from hpcdistill.mpi.library import MPI
+    from hpcdistill.mpi.binding import MPI
 
 HELP = "check MPI, parallel HDF5, ScaLAPACK, kernel backends and threads"
 
@@ -62,7 +62,7 @@ def _check(comm: MPI.Intracomm, name: str, check: Callable[[], str]) -> bool:
 
 
 def _mpi(comm: MPI.Intracomm) -> str:
-    from hpcdistill.mpi.library import MPI, missing
+    from hpcdistill.mpi.binding import MPI, missing
 
     if missing:
         return f"none ({missing}): one process, no ranks; jobs/setup.sh installs it"
@@ -110,8 +110,8 @@ def _hdf5(comm: MPI.Intracomm) -> str:
 def _scalapack(comm: MPI.Intracomm) -> str:
     import numpy as np
 
+    from hpcdistill.mpi.binding import missing
     from hpcdistill.mpi.collectives import agree
-    from hpcdistill.mpi.library import missing
 
     if missing:
         return "none, which several ranks need for large systems; jobs/setup.sh installs it"

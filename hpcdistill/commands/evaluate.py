@@ -12,7 +12,7 @@ from hpcdistill.commands.arguments import add_distilled
 if TYPE_CHECKING:
     from hpcdistill.io.checkpoint import Checkpoint
     from hpcdistill.learning.tally import Tally
-    from hpcdistill.mpi.library import MPI
+    from hpcdistill.mpi.binding import MPI
     from hpcdistill.run.accuracies import Accuracies
     from hpcdistill.run.experiment import Experiment
 
@@ -88,13 +88,14 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
 
 def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Path, args: argparse.Namespace) -> None:
     from hpcdistill.mpi.collectives import on_root
-    from hpcdistill.run.evaluate import measure_distilled, measure_natural, parse_sizes
+    from hpcdistill.run.evaluate import keep_distilled, measure_natural, measure_support, parse_sizes
 
     x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
     per_class = max(1, len(x_s) // experiment.dataset.n_classes)
     sizes = on_root(experiment.comm, lambda: parse_sizes(experiment, args.natural, per_class))
-    tally = measure_distilled(experiment, x_s, y_s, checkpoint.attribute("step"), folder,
-                              lambda tally: _figures(experiment, args.file, len(x_s), tally))  # fmt: skip
+    tally = measure_support(experiment, x_s, y_s)
+    experiment.reporter.say(_figures(experiment, args.file, len(x_s), tally))  # before anything is written
+    keep_distilled(experiment, x_s, y_s, checkpoint.attribute("step"), folder, tally)
     for size in sizes:
         natural = measure_natural(experiment, size, args.draws, folder)
         experiment.reporter.say(_comparison(tally.accuracy, len(x_s), natural))

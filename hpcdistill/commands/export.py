@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from hpcdistill.commands.arguments import add_distilled, checkpoint_of
+from hpcdistill.commands.arguments import add_distilled, checkpoints_of
 
 if TYPE_CHECKING:
     from hpcdistill.io.checkpoint import Checkpoint
@@ -40,7 +40,7 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.launcher import is_first_rank
     from hpcdistill.whole_file import whole_file
 
-    path = checkpoint_of(args.file, args.settings)
+    (path,) = checkpoints_of([args.file], args.settings)
     if not is_first_rank():
         return 0
     checkpoint = read_checkpoint(path)

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from hpcdistill.commands.arguments import add_distilled, checkpoint_of
+from hpcdistill.commands.arguments import add_distilled, checkpoints_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,17 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Print the content of one file, or a comparison of several."""
-    from hpcdistill.data.readers.distilled import is_foreign
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.launcher import is_first_rank
 
-    any_foreign = any(map(is_foreign, args.files))
-    paths = [
-        (file, checkpoint_of(file, args.settings if is_foreign(file) or not any_foreign else [])) for file in args.files
-    ]
+    paths = checkpoints_of(args.files, args.settings)
     if not is_first_rank():
         return 0
-    checkpoints = [(file, read_checkpoint(path)) for file, path in paths]
+    checkpoints = [(file, read_checkpoint(path)) for file, path in zip(args.files, paths, strict=True)]
     if len(checkpoints) == 1:
         _describe(*checkpoints[0])
     else:

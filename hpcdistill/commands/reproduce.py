@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from hpcdistill.attempt import StopSignal
-    from hpcdistill.mpi.library import MPI
+    from hpcdistill.mpi.binding import MPI
     from hpcdistill.paper.cells import Cell
     from hpcdistill.paper.collect import Reached
 

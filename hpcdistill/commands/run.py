@@ -12,7 +12,7 @@ from hpcdistill.config import Config, load_config
 from hpcdistill.schema import describe_keys
 
 if TYPE_CHECKING:
-    from hpcdistill.mpi.library import MPI
+    from hpcdistill.mpi.binding import MPI
 
 HELP = "distil a data set (KIP, Label Solve) or measure natural images (KRR)"
 

@@ -13,7 +13,7 @@ from hpcdistill.commands.arguments import add_distilled, number_from_zero, posit
 if TYPE_CHECKING:
     import numpy as np
 
-    from hpcdistill.mpi.library import MPI
+    from hpcdistill.mpi.binding import MPI
     from hpcdistill.run.experiment import Experiment
     from hpcdistill.run.transfer import Measured, TransferRequest, TransferResult
 

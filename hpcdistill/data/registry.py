@@ -9,10 +9,12 @@ import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from hpcdistill.errors import DataError
 
 OWN_FILE_SUFFIXES = (".npz", ".h5", ".hdf5", ".pt", ".pth")
+_FOREIGN_SUFFIXES = (".npz", ".pt", ".pth")
 
 
 @dataclass(frozen=True)
@@ -247,6 +249,11 @@ def is_own_file(name: str) -> bool:
 def is_own_folder(name: str) -> bool:
     """Tell whether `name` is the path of a user's own folder: it has a slash, and no suffix of a file."""
     return os.sep in name and not is_own_file(name)
+
+
+def is_foreign_set(path: Path) -> bool:
+    """Tell whether a distilled set is of somebody else, and no checkpoint of a run, by what kind of file it is."""
+    return path.suffix.lower() in _FOREIGN_SUFFIXES or (os.path.isdir(path) and not os.path.islink(path / "latest.h5"))
 
 
 def known_dataset(name: str) -> KnownDataset:

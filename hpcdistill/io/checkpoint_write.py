@@ -18,8 +18,8 @@ import numpy as np
 from hpcdistill.errors import EnvironmentSetupError, InterruptedWriteError, StorageError
 from hpcdistill.hdf5.complete import without_lock
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import on_root
-from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import block_range
 from hpcdistill.whole_file import publish, temporary_name
 

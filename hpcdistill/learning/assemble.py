@@ -17,8 +17,8 @@ from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import MOST_AT_ONCE
 from hpcdistill.learning.workspace import Workspace
 from hpcdistill.linalg.blockcyclic import BlockCyclic
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree
-from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
 
 

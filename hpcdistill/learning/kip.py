@@ -15,8 +15,8 @@ from hpcdistill.learning.adam import Adam
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import Gradient, Support
 from hpcdistill.learning.loss import make_loss
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import bcast_array, bcast_object
-from hpcdistill.mpi.library import MPI
 
 
 @dataclass

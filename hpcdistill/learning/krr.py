@@ -36,8 +36,8 @@ from hpcdistill.learning.tally import Tally, count, no_targets
 from hpcdistill.learning.workspace import HostWorkspace, workspace_of
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, sum_array
-from hpcdistill.mpi.library import MPI
 
 #: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
 #: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).

@@ -25,8 +25,8 @@ from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.assemble import Kernels, Targets, support_kernel
 from hpcdistill.learning.krr import Support, rows_at_a_time
 from hpcdistill.linalg.replicated import ReplicatedCholesky
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_array, gather_tree, receive_arrays, send_arrays
-from hpcdistill.mpi.library import MPI
 
 
 @dataclass(frozen=True)

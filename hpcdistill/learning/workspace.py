@@ -17,9 +17,9 @@ from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.gpu import GpuCholesky
 from hpcdistill.linalg.replicated import ReplicatedCholesky
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import sum_array
 from hpcdistill.mpi.gpu_arrays import sum_gpu_array
-from hpcdistill.mpi.library import MPI
 
 #: On CPUs, support size from which on ranks that are several factor `K_ss` together.
 SCALAPACK_FROM = 4096

@@ -11,8 +11,8 @@ import numpy as np
 from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositiveDefiniteError, NumericalError
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.linalg.factor import Factor, require_matrix
+from hpcdistill.mpi.binding import MPI, missing
 from hpcdistill.mpi.collectives import agree, bcast_object, sum_array
-from hpcdistill.mpi.library import MPI, missing
 
 try:
     if missing:

@@ -17,7 +17,7 @@ from typing import Any, TypeVar, cast
 import numpy as np
 
 from hpcdistill.errors import HpcDistillError, MemoryShortageError
-from hpcdistill.mpi.library import MPI, pkl5
+from hpcdistill.mpi.binding import MPI, pkl5
 
 T = TypeVar("T")
 

@@ -15,8 +15,8 @@ import numpy as np
 
 from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.gpu.device import Device, to_host
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, pieces
-from hpcdistill.mpi.library import MPI
 
 #: "1": the MPI library reads and writes the memory of GPUs. "0", or unset: it does not.
 GPU_AWARE_VARIABLE = "HPCDISTILL_GPU_AWARE_MPI"

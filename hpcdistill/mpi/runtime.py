@@ -16,8 +16,8 @@ from typing import NoReturn
 from hpcdistill.attempt import report_ended, report_running
 from hpcdistill.errors import EXIT_INTERNAL, HpcDistillError, InterruptedWriteError, MemoryShortageError
 from hpcdistill.launcher import check_size, is_first_rank
+from hpcdistill.mpi.binding import MPI, missing
 from hpcdistill.mpi.collectives import all_meet
-from hpcdistill.mpi.library import MPI, missing
 from hpcdistill.mpi.shared import free_windows
 
 

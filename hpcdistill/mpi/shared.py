@@ -16,8 +16,8 @@ from typing import Any, cast
 
 import numpy as np
 
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import bcast_object, sum_array
-from hpcdistill.mpi.library import MPI
 
 #: Where MPI libraries keep memory that ranks share; small in containers, unless told otherwise.
 SHARED_MEMORY = Path("/dev/shm")

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from hpcdistill.mpi.library import MPI
+from hpcdistill.mpi.binding import MPI
 
 Shape = tuple[int, int, int, int]
 

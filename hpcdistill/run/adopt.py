@@ -5,18 +5,20 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from hpcdistill.config import Config, parse_config, parse_stored
-from hpcdistill.data.readers.distilled import is_foreign, stored_settings
+from hpcdistill.data.readers.distilled import stored_settings
 from hpcdistill.data.readers.locate import data_root
+from hpcdistill.data.registry import is_foreign_set
 from hpcdistill.errors import CheckpointError, ConfigError, DataError, EnvironmentSetupError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, read_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
-from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 from hpcdistill.run.evaluate import for_evaluation
 from hpcdistill.run.experiment import load_experiment
@@ -24,6 +26,7 @@ from hpcdistill.run.initial_support import support_from_file
 from hpcdistill.run.preprocessing import keep_preprocessing
 from hpcdistill.run.recorder import Recorder
 from hpcdistill.run.store import FolderStore
+from hpcdistill.schema import apply_setting
 
 #: What was taken for granted of a set, beside its checkpoint.
 NOTES = "notes.txt"
@@ -42,7 +45,7 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
         ConfigError: on every rank; the settings leave the data set open, or do not fit the file.
         DataError: on every rank; the file cannot be read.
     """
-    if not is_foreign(file):
+    if not is_foreign_set(file):
         return file
     with agree(comm):
         config = _config(file, settings)
@@ -62,9 +65,8 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
         history = History()
         history.add(0)
         source = np.full(len(x_s), -1, np.int64)
-        Recorder(experiment, FolderStore(directory, 1, schedule=False), source, experiment.display(x_s)).save(
-            0, x_s, y_s, history
-        )
+        store = FolderStore(directory, 1, schedule=False)
+        Recorder(experiment, store, source, experiment.display(x_s)).save(0, x_s, y_s, history)
         notes.append(f"{file}: its checkpoint is {directory.latest}")
         on_root(comm, lambda: (directory.path / NOTES).write_text("\n".join(notes)))
         reporter.say("\n".join(notes))
@@ -100,7 +102,10 @@ def _config(file: Path, settings: list[str]) -> Config:
     if not file.exists():
         raise DataError(f"{file}: no such file.")
     own = stored_settings(file)
-    if not own and not any(setting.replace(" ", "").startswith("data.name=") for setting in settings):
+    said: dict[str, Any] = {}
+    for setting in settings:
+        apply_setting(said, setting)
+    if not own and "name" not in said.get("data", {}):
         raise ConfigError(
             f"{file}: does not say which images it was distilled from. Say so with --set data.name=NAME, and what is "
             "not the default with --set kernel.architecture=…, --set preprocess.zca=true, --set support.space=raw."

@@ -6,7 +6,6 @@ Every function is collective. What has been measured is kept in `OUTPUT/evaluati
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +18,8 @@ from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.evaluations import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.tally import Tally
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
-from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.experiment import Experiment, choose_kernels, load_experiment
@@ -76,25 +75,18 @@ def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
     return dataclasses.replace(experiment, config=config, kernels=kernels)
 
 
-def measure_distilled(
-    experiment: Experiment,
-    x_s: np.ndarray,
-    y_s: np.ndarray,
-    step: int,
-    folder: Path,
-    describe: Callable[[Tally], str],
-) -> Tally:
-    """Return how well a distilled set predicts the test images, say so, and keep it in the run's folder.
+def keep_distilled(
+    experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, step: int, folder: Path, tally: Tally
+) -> None:
+    """Keep how well a distilled set predicts the test images in the run's folder.
 
     Args:
         step: of its checkpoint.
-        describe: returns what is said, before anything is written.
+        tally: from `measure_support`.
 
     Raises:
-        DataError: the data set has no test split.
+        StorageError: it cannot be written.
     """
-    tally = measure_support(experiment, x_s, y_s)
-    experiment.reporter.say(describe(tally))
     figures = {
         "step": step,
         "accuracy": tally.accuracy,
@@ -104,7 +96,6 @@ def measure_distilled(
     }
     record = new_record(experiment, "distilled", (x_s, y_s), images=len(x_s)) | figures
     on_root(experiment.comm, lambda: write_evaluation(folder, record))
-    return tally
 
 
 def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) -> Tally:

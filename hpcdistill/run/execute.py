@@ -14,8 +14,8 @@ from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.io.run_notes import Reached
 from hpcdistill.learning.history import History
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
-from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 from hpcdistill.run.cost import say_cost
 from hpcdistill.run.experiment import Experiment, load_experiment

@@ -19,8 +19,8 @@ from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import Support
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
-from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter
 from hpcdistill.run.gpus import check_gpus

@@ -7,9 +7,9 @@ from collections import Counter
 
 from hpcdistill.errors import EnvironmentSetupError
 from hpcdistill.learning.assemble import Kernels
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import gather_objects
 from hpcdistill.mpi.gpu_arrays import check_gpu_aware
-from hpcdistill.mpi.library import MPI
 from hpcdistill.progress import Reporter
 
 

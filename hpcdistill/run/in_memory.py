@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
 from hpcdistill.attempt import StopSignal
 from hpcdistill.config import Config
 from hpcdistill.data.dataset import Dataset
-from hpcdistill.data.zca import Zca
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.preprocess_file import StoredZca
+from hpcdistill.mpi.binding import MPI, missing
 from hpcdistill.mpi.collectives import agree, bcast_object
-from hpcdistill.mpi.library import MPI, missing
 from hpcdistill.mpi.shared import freed_after
 from hpcdistill.progress import Reporter
 from hpcdistill.run.execute import METHODS, headline
 from hpcdistill.run.experiment import load_experiment
+from hpcdistill.run.preprocessing import zca_to_keep
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.store import MemoryStore
 
@@ -60,8 +61,8 @@ def run_in_memory(
         store = MemoryStore(told)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
             METHODS[config.method](experiment, store, None, Boundary(StopSignal(), reporter.say))
-        checkpoint, fitted, zca = store.best or store.newest, experiment.preprocessing, None
+        checkpoint, zca = store.best or store.newest, zca_to_keep(experiment.preprocessing)
         assert checkpoint is not None  # every method saves its last step
-        if isinstance(fitted, Zca):
-            zca = StoredZca(np.array(fitted.matrix), fitted.reg, fitted.display_norm)
+        if zca is not None:
+            zca = replace(zca, matrix=zca.matrix.copy())  # which the ranks of a node have shared
     return checkpoint, zca

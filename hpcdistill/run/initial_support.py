@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.config import Config
-from hpcdistill.data.readers.distilled import DistilledSet, is_foreign, read_distilled
+from hpcdistill.data.readers.distilled import DistilledSet, read_distilled
+from hpcdistill.data.registry import is_foreign_set
 from hpcdistill.data.sampling import draw_support, noise_generator
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import ConfigError
@@ -98,7 +99,7 @@ def support_from_file(experiment: Experiment, path: Path, say: Callable[[str], N
     """
     if path.suffix.lower() in (".h5", ".hdf5"):
         return _from_checkpoint(experiment, path)
-    if is_foreign(path):
+    if is_foreign_set(path):
         return _from_distilled(experiment, path, say)
     raise ConfigError(
         f"support.init is {str(path)!r}. Valid: natural, noise, or the name of a .h5, .npz or .pt file or a folder."

@@ -16,6 +16,7 @@ from hpcdistill.data.zca import MATRICES_WHILE_FITTING, Zca, normalise, second_m
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.preprocess_file import StoredZca, matrix_hash, read_zca, write_zca
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import (
     agree,
     bcast_array,
@@ -25,7 +26,6 @@ from hpcdistill.mpi.collectives import (
     sum_array,
     wait_quietly,
 )
-from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 from hpcdistill.mpi.shared import share_array
 from hpcdistill.progress import Reporter
@@ -76,9 +76,15 @@ def load_preprocessing(
 
 def keep_preprocessing(comm: MPI.Intracomm, preprocessing: Preprocessing, path: Path, *, resumed: bool) -> None:
     """Write the ZCA matrix, if there is one, unless a resumed run has kept it already. Collective."""
-    if isinstance(preprocessing, Zca):
-        stored = StoredZca(preprocessing.matrix, preprocessing.reg, preprocessing.display_norm)
+    if (stored := zca_to_keep(preprocessing)) is not None:
         on_root(comm, lambda: None if resumed and path.exists() else write_zca(path, stored))
+
+
+def zca_to_keep(preprocessing: Preprocessing) -> StoredZca | None:
+    """Return what is kept of a preprocessing beside its checkpoints, None without ZCA. Not collective."""
+    if not isinstance(preprocessing, Zca):
+        return None
+    return StoredZca(preprocessing.matrix, preprocessing.reg, preprocessing.display_norm)
 
 
 def check_zca(preprocessing: Preprocessing, checkpoint: Checkpoint, path: Path, say: Callable[[str], None]) -> None:

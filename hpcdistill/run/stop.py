@@ -12,8 +12,8 @@ from collections.abc import Callable
 
 from hpcdistill.attempt import StopSignal, signal_delay_seconds
 from hpcdistill.errors import StopRequested
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import greatest
-from hpcdistill.mpi.library import MPI
 
 
 class Boundary:

@@ -13,8 +13,8 @@ from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import write_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, all_meet, on_root
-from hpcdistill.mpi.library import MPI
 
 
 class Store(Protocol):

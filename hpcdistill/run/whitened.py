@@ -13,8 +13,8 @@ import numpy as np
 
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.data.zca import Zca
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import bcast_object, node_communicator
-from hpcdistill.mpi.library import MPI
 from hpcdistill.mpi.partition import chunk_ranges
 from hpcdistill.mpi.shared import fill_shared, has_room
 from hpcdistill.run.experiment import Experiment

@@ -20,6 +20,13 @@ def check_class_names(names: Sequence[str], where: str) -> None:
             raise DataError(f"{where}: {times} classes are called {name!r}. Give each a name of its own.")
 
 
+def read_class_names(names: np.ndarray, where: str) -> tuple[str, ...]:
+    """Return names of classes from an array `(k,)` of text; `DataError` for another."""
+    if names.ndim != 1 or names.dtype.kind not in "US":
+        raise DataError(f"{where} must be text (k,), it is {names.dtype} {names.shape}. Correct it.")
+    return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
+
+
 def in_order(names: Sequence[str]) -> tuple[str, ...]:
     """Return names in the order in which classes are numbered: that of numbers where all are, else alphabetic."""
     return tuple(sorted(names, key=int) if all(name.isdecimal() for name in names) else sorted(names))

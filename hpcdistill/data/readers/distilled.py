@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from hpcdistill.data.readers.class_names import numbers_of
+from hpcdistill.data.readers.class_names import numbers_of, read_class_names
 from hpcdistill.data.readers.npz import read_npz
-from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels
+from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels, without_bool
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import DEFAULT, Reading
 from hpcdistill.data.readers.roles import Roles, find_roles
@@ -20,11 +19,10 @@ from hpcdistill.errors import DataError
 from hpcdistill.labels_file import LABELS_FILE, read_labels_file
 from hpcdistill.torch_file import read_torch
 
-FILE_SUFFIXES = (".npz", ".pt", ".pth")
 #: The images of our own exports, in the space that kernels see.
 _PREPROCESSED = "images_preprocessed"
-#: By which our own files of tensors, whose `images` are preprocessed, are known.
-_OWN_TENSORS = {"images", "images_display", "labels", "mean", "std"}
+#: By which our own `.npz` files are known, and our files of tensors, whose `images` are preprocessed.
+_OWN_ARRAYS, _OWN_TENSORS = {_PREPROCESSED, "mean", "std"}, {"images", "images_display", "labels", "mean", "std"}
 
 
 @dataclass(frozen=True)
@@ -46,11 +44,6 @@ class DistilledSet:
     notes: tuple[str, ...] = ()
 
 
-def is_foreign(path: Path) -> bool:
-    """Return whether a distilled set is of somebody else, and no checkpoint of a run, by what kind of file it is."""
-    return path.suffix.lower() in FILE_SUFFIXES or (os.path.isdir(path) and not os.path.islink(path / "latest.h5"))
-
-
 def stored_settings(path: Path) -> str:
     """Return the configuration, TOML, that an `.npz` of ours says its set was made with; "" where there is none.
 
@@ -59,8 +52,7 @@ def stored_settings(path: Path) -> str:
     """
     if path.suffix.lower() != ".npz":
         return ""
-    ours = {_PREPROCESSED, "mean", "std", "config"}
-    found = read_npz(path, lambda names: ["config"] if ours <= set(names) else [])
+    found = read_npz(path, lambda names: ["config"] if {*_OWN_ARRAYS, "config"} <= set(names) else [])
     return str(found["config"]) if "config" in found else ""
 
 
@@ -86,15 +78,9 @@ def read_distilled(
 
     def choose(names: Sequence[str]) -> Sequence[str]:
         nonlocal own
-        own = not images and ({_PREPROCESSED, "mean", "std"} <= set(names) or set(names) >= _OWN_TENSORS)
-        roles.append(
-            find_roles(
-                path,
-                names,
-                {"images": _PREPROCESSED if own and _PREPROCESSED in names else images, "labels": labels},
-                "support",
-            )
-        )
+        own = not images and (set(names) >= _OWN_ARRAYS or set(names) >= _OWN_TENSORS)
+        said = {"images": _PREPROCESSED if own and _PREPROCESSED in names else images, "labels": labels}
+        roles.append(find_roles(path, names, said, "support"))
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
     arrays = (read_npz if path.suffix.lower() == ".npz" else read_torch)(path, choose)
@@ -114,9 +100,9 @@ def _distilled(
     images, note = channels_last(arrays[images_key], f"{path}: {images_key!r}", axes)
     if images.size == 0:
         raise DataError(f"{path}: {images_key!r} of shape {images.shape} is empty. At least one image is needed.")
-    if images.dtype.kind == "b":
-        images = images * np.uint8(255)
-    theirs = [] if roles.class_names is None else _names(arrays[roles.class_names], f"{path}: {roles.class_names!r}")
+    images = without_bool(images)
+    key = roles.class_names
+    theirs = () if key is None else read_class_names(arrays[key], f"{path}: {key!r}")
     labels, more = _labels(arrays[labels_key], class_names, theirs, f"{path}: {labels_key!r}")
     if len(images) != len(labels):
         raise DataError(f"{path}: {len(images)} images but {len(labels)} labels. They do not belong together.")
@@ -124,12 +110,6 @@ def _distilled(
         raise DataError(f"{path}: {images_key!r} of type {images.dtype} are no images of finite numbers.")
     fitted = (arrays["mean"], arrays["std"]) if own else None
     return DistilledSet(images, labels, True if own else None, fitted, tuple(filter(None, [note, more])))
-
-
-def _names(names: np.ndarray, where: str) -> list[str]:
-    if names.ndim != 1 or names.dtype.kind not in "US":
-        raise DataError(f"{where} must be text (k,), it is {names.dtype} {names.shape}. Correct it, or leave it out.")
-    return [name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names]
 
 
 def _labels(

@@ -10,7 +10,7 @@ import numpy as np
 from hpcdistill.data.dataset import Dataset, Split
 from hpcdistill.data.preprocess import fit_standardisation
 from hpcdistill.data.readers.check import display_range, make_split
-from hpcdistill.data.readers.class_names import check_class_names, in_order, numbers_of
+from hpcdistill.data.readers.class_names import check_class_names, in_order, numbers_of, read_class_names
 from hpcdistill.data.readers.files import expand_home
 from hpcdistill.data.readers.hdf5 import read_hdf5
 from hpcdistill.data.readers.npz import read_npz
@@ -55,7 +55,7 @@ def read_own(name: str, reading: Reading) -> Dataset:
     return _Reader(path, reading, roles[0], arrays).dataset()
 
 
-def dataset_of_arrays(arrays: dict[str, np.ndarray], reading: Reading, name: str = "arrays") -> Dataset:
+def dataset_of_arrays(arrays: dict[str, np.ndarray], reading: Reading, name: str) -> Dataset:
     """Return a data set of `images`, `labels` and, optionally, `test_images`, `test_labels`; see `read_own`.
 
     Args:
@@ -130,10 +130,7 @@ class _Reader:
         key = self._roles.class_names
         if key is None:
             return _named_by_labels(labels, self._where(self._roles.labels["train"]))
-        names = self._arrays[key]
-        if names.ndim != 1 or names.dtype.kind not in "US":
-            raise DataError(f"{self._where(key)} must be text (k,), it is {names.dtype} {names.shape}. Correct it.")
-        return tuple(name.decode(errors="replace") if isinstance(name, bytes) else str(name) for name in names)
+        return read_class_names(self._arrays[key], self._where(key))
 
     def _split(self, split: str, labels: np.ndarray, class_names: tuple[str, ...]) -> Split:
         images_key, labels_key = self._roles.images[split], self._roles.labels[split]

@@ -28,13 +28,17 @@ def read_images(images: np.ndarray, where: str, axes: str = "auto") -> tuple[np.
         DataError: other dimensions, types or values, an order that cannot be told, NaN or infinity. Not collective.
     """
     images, note = channels_last(images, where, axes)
-    if images.dtype.kind == "b":
-        return images * np.uint8(255), note
+    images = without_bool(images)
     if images.dtype.kind in "iu":
         return _to_uint8(images, where), note
     if images.dtype.kind == "f":
         return _to_float32(images, where), note
     raise DataError(f"{where} is of type {images.dtype}. Store uint8 (0…255) or floating-point values.")
+
+
+def without_bool(images: np.ndarray) -> np.ndarray:
+    """Return images as they are, but bool ones as uint8, True as 255."""
+    return images * np.uint8(255) if images.dtype.kind == "b" else images
 
 
 def channels_last(images: np.ndarray, where: str, axes: str = "auto") -> tuple[np.ndarray, str]:
