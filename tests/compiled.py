@@ -6,7 +6,9 @@ A file's name is a hash of all that decides what is in it. Whatever lies there m
 import fcntl
 import hashlib
 import os
+import shutil
 import subprocess
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -53,6 +55,30 @@ def kept_text(key, make):
         made.write_text(make())
         made.replace(path)
     return path.read_text()
+
+
+@contextmanager
+def kept_copy(root, names, title):
+    """Yield a copy of files and folders below `root` that is the same from one checkout to the next, for itself.
+
+    Files in it that are as they were keep their times, so that what was compiled from them counts.
+    """
+    copy = FOLDER / title
+    copy.mkdir(parents=True, exist_ok=True)
+    with copy.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = [
+            path for name in names for path in ((root / name).rglob("*") if (root / name).is_dir() else [root / name])
+        ]
+        wanted = {path.relative_to(root): path for path in found if path.is_file() and "__pycache__" not in path.parts}
+        for old in copy.rglob("*"):
+            if old.is_file() and old.relative_to(copy) not in wanted:
+                old.unlink()
+        for name, path in wanted.items():
+            if not (copy / name).exists() or (copy / name).read_bytes() != path.read_bytes():
+                (copy / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, copy / name)
+        yield copy
 
 
 @cache

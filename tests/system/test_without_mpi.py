@@ -12,13 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compiled import FOLDER
+from compiled import kept_copy
 from launch import ENVIRONMENT
 from once import once
 
 ROOT = Path(__file__).parents[2]
 H5PY = ROOT / ".venv/without-mpi"
 COMMAND = ("-m", "hpcdistill")
+#: What a wheel is built from.
+SOURCES = ("CMakeLists.txt", "pyproject.toml", "README.md", "LICENSE", "hpcdistill")
 #: Not taken over from this environment.
 WITHOUT = ("mpi4py", "h5py", "hpcdistill", "_hpcdistill", "pip", "__pycache__", "__editable__")
 #: The newest versions of symbols that Linux distributions of 2022 have: those of manylinux_2_34.
@@ -28,10 +30,11 @@ NEWEST = {"GLIBC": (2, 34), "GLIBCXX": (3, 4, 29), "CXXABI": (1, 3, 13), "GCC": 
 def make(folder):
     """Fill a folder with `wheel/*.whl` and `env`, in which it is installed."""
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "--quiet"]
-    build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "wheel", "-C",
-             f"build-dir={FOLDER / 'without-mpi'}", ROOT]  # fmt: skip
     environment = {"PATH": "/usr/bin:/bin:" + str(Path(sys.executable).parent), "HPCDISTILL_BUILD_MPI": "0"}
-    subprocess.run([*pip, *build], check=True, env=environment, timeout=900)
+    with kept_copy(ROOT, SOURCES, "without-mpi") as copy:  # in which what is compiled stays
+        build = ["wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder / "wheel", "-C",
+                 f"build-dir={copy}.build", copy]  # fmt: skip
+        subprocess.run([*pip, *build], check=True, env=environment, timeout=900)
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder / "env"], check=True)
     (packages,) = (folder / "env/lib").glob("python*/site-packages")
     for path in Path(sysconfig.get_path("platlib")).iterdir():
