@@ -10,11 +10,11 @@ import argparse
 import importlib
 import os
 import sys
-from typing import NoReturn
 
 import hpcdistill
 from hpcdistill.attempt import report_ended
-from hpcdistill.errors import EXIT_INPUT, HpcDistillError
+from hpcdistill.commands.arguments import Parser
+from hpcdistill.errors import HpcDistillError
 from hpcdistill.launcher import is_first_rank, share_cores
 
 COMMANDS = (
@@ -35,18 +35,9 @@ COMMANDS = (
 _OF_ONE_PROCESS = ("submit", "jobs", "cancel", "prepare")
 
 
-class _Parser(argparse.ArgumentParser):
-    """An ArgumentParser whose errors are one line, and one for all ranks of a launcher."""
-
-    def error(self, message: str) -> NoReturn:
-        if is_first_rank():
-            print(f"hpcdistill: error: {message}. See `{self.prog} --help`.", file=sys.stderr)
-        sys.exit(EXIT_INPUT)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """Return the parser with all sub-commands."""
-    parser = _Parser(
+    parser = Parser(
         prog="hpcdistill",
         description="Dataset distillation with infinitely wide networks: KIP and Label Solve on MPI ranks.",
         epilog="`hpcdistill COMMAND --help` explains each. Start with: hpcdistill doctor",

@@ -10,8 +10,9 @@ import dataclasses
 import os
 import shlex
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,14 @@ import tomli_w
 
 from hpcdistill.architecture import NAMES_HELP, Architecture, parse_architecture
 from hpcdistill.errors import ConfigError
-from hpcdistill.schema import apply_setting, build, flatten, key, toml_value
+from hpcdistill.method import DEFAULT, Method, find_method, known_methods, own_methods
+from hpcdistill.schema import SectionType, apply_setting, build, flatten, key, toml_value
 
-METHODS = ("kip", "label_solve", "krr")
 PRECISIONS = ("mixed", "float64", "float32")
 SOLVERS = ("auto", "replicated", "scalapack")
-LABEL_SOLVERS = ("qr", "normal")
 AXES = ("auto", "nhwc", "nchw", "hwcn")
 SPACES = ("auto", "raw", "preprocessed")
 FITS = ("crop", "pad", "stretch")
-LOSSES = ("squared_error", "cross_entropy")
-SCHEDULES = ("constant", "cosine")
-BALANCES = ("classes", "proportional")
 
 
 @dataclass(frozen=True)
@@ -67,7 +64,7 @@ class PreprocessConfig:
 
 @dataclass(frozen=True)
 class AugmentConfig:
-    """Section `[augment]`: random changes of KIP's target images, fresh every step."""
+    """Section `[augment]`: random changes of target images, fresh every step, for methods that learn images."""
 
     rotation: float = key(0.0, "largest angle, in degrees, either way", minimum=0, maximum=180)
     shift: float = key(0.0, "largest shift along each axis, as a fraction of the side", minimum=0, below=1)
@@ -80,14 +77,18 @@ class AugmentConfig:
 class SupportConfig:
     """Section `[support]`."""
 
-    images_per_class: int = key(10, "size of the distilled set; 0 means all training images (krr only)", minimum=0)
+    images_per_class: int = key(
+        10, "size of the distilled set; 0: all training images, where the method only measures", minimum=0
+    )
     init: str = key(
-        "natural", "what KIP starts from: natural (training images), noise, a .h5, .npz or .pt, or a ./FOLDER"
+        "natural", "what learned images start from: natural (training images), noise, a .h5, .npz or .pt, or a ./FOLDER"
     )
     space: str = key("auto", "images of such a .npz or .pt: raw, as in the data set, or preprocessed", SPACES)
     images: str = key("", "name of the array of images in such a file; empty: told by the names")
     labels: str = key("", "name of the array of labels in such a file; empty: told by the names")
-    corruption: float = key(0.0, "KIP: fraction of each image's pixels that is, and stays, noise", minimum=0, below=1)
+    corruption: float = key(
+        0.0, "fraction of each learned image's pixels that is, and stays, noise", minimum=0, below=1
+    )
     label_scale: float = key(1.0, "what all labels (one-hot minus 1/classes) are multiplied by", above=0)
 
 
@@ -112,62 +113,18 @@ class SolveConfig:
 
 
 @dataclass(frozen=True)
-class KipConfig:
-    """Section `[kip]`."""
-
-    steps: int = key(300, "gradient steps", minimum=0)
-    hours: float = key(0.0, "as many steps as fit so many hours, from start to end, instead; 0: kip.steps", minimum=0)
-    batch: int = key(5000, "target images per step, fresh every step; 0: all, every step", minimum=0)
-    balance: str = key("classes", "a batch has as many images of each class, or in proportion to its size", BALANCES)
-    last_batch: int = key(0, "the batch grows to so many by the last step, geometrically; 0: it does not", minimum=0)
-    loss: str = key("squared_error", "the papers' mean square, or cross-entropy of softmax(temperature · f)", LOSSES)
-    temperature: float = key(10.0, "cross-entropy: what predictions are multiplied by, to begin with", above=0)
-    temperature_rate: float = key(0.02, "Adam's step for its logarithm; 0: the temperature stays", minimum=0)
-    learning_rate: float = key(4e-2, "Adam's step for images", minimum=0)
-    learn_labels: bool = key(True, "learn the support labels too")
-    label_learning_rate: float = key(4e-2, "Adam's step for labels", minimum=0)
-    schedule: str = key("constant", "how the rates change: not, or from full to none along a cosine", SCHEDULES)
-    warmup: int = key(0, "steps over which the rates rise to their full size", minimum=0)
-    architectures: tuple[str, ...] = key((), "sampling KIP: each step draws its kernel from these; empty: the kernel's")
-    evaluate_every: int = key(20, "steps between evaluations on test (and validation) images", minimum=1)
-    patience: int = key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether what a step does is the same however many steps there are."""
-        return self.schedule == "constant" and not self.last_batch
-
-
-@dataclass(frozen=True)
-class LabelSolveConfig:
-    """Section `[label_solve]`."""
-
-    method: str = key("qr", "qr: orthogonal reduction; normal: the papers' notebook", LABEL_SOLVERS)
-    chunk: int = key(10000, "target images per chunk; progress is saved between chunks", minimum=1)
-
-
-@dataclass(frozen=True)
-class KrrConfig:
-    """Section `[krr]`."""
-
-    draws: int = key(10, "random supports to average over", minimum=1)
-
-
-@dataclass(frozen=True)
 class CheckpointConfig:
     """Section `[checkpoint]`."""
 
-    every: int = key(20, "KIP steps between checkpoints (Label Solve saves after each chunk)", minimum=1)
+    every: int = key(20, "steps between checkpoints, where a method makes many", minimum=1)
     keep: int = key(3, "newest checkpoints kept, besides those of the papers' schedule", minimum=1)
 
 
 @dataclass(frozen=True)
 class Config:
-    """A whole run."""
+    """A whole run. Its class has a section for each method, too (`config_class`)."""
 
-    method: str = key(
-        "kip", "kip: learn images (and labels); label_solve: solve for labels; krr: natural images", METHODS
-    )
+    method: str = key(DEFAULT, "what is done")
     seed: int = key(0, "decides every random draw, whatever the number of ranks", minimum=0)
     data: DataConfig = field(default_factory=DataConfig)
     preprocess: PreprocessConfig = field(default_factory=PreprocessConfig)
@@ -175,9 +132,6 @@ class Config:
     support: SupportConfig = field(default_factory=SupportConfig)
     kernel: KernelConfig = field(default_factory=KernelConfig)
     solve: SolveConfig = field(default_factory=SolveConfig)
-    kip: KipConfig = field(default_factory=KipConfig)
-    label_solve: LabelSolveConfig = field(default_factory=LabelSolveConfig)
-    krr: KrrConfig = field(default_factory=KrrConfig)
     checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
 
     @property
@@ -190,31 +144,45 @@ class Config:
         """Return the same configuration with another network's kernel."""
         return dataclasses.replace(self, kernel=dataclasses.replace(self.kernel, architecture=name))
 
+    def of(self, settings: type[SectionType]) -> SectionType:
+        """Return the section of a method, by the class of its settings."""
+        return next(section for section in vars(self).values() if type(section) is settings)
+
+    def replacing(self, settings: type[SectionType], **values: Any) -> Config:
+        """Return the same configuration with other values in the section of a method."""
+        name = next(name for name, section in vars(self).items() if type(section) is settings)
+        return dataclasses.replace(self, **{name: dataclasses.replace(getattr(self, name), **values)})
+
     def to_toml(self) -> str:
         """Return the resolved configuration as TOML."""
         return tomli_w.dumps(dataclasses.asdict(self))
 
 
+#: Keys and sections that do not depend on the method.
+_COMMON = frozenset(f.name for f in dataclasses.fields(Config))
+
+
+def config_class(methods: Mapping[str, Method]) -> type[Config]:
+    """Return the class of configurations with a section for each of these methods."""
+    return _config_class(tuple(methods.values()))
+
+
+@cache
+def _config_class(methods: tuple[Method, ...]) -> type[Config]:
+    whats = "; ".join(f"{method.name}: {method.help}" for method in methods)
+    what = key(DEFAULT, whats, tuple(method.name for method in methods))
+    sections = [(method.name, method.settings, field(default_factory=method.settings))
+                for method in methods if method.settings]  # fmt: skip
+    return dataclasses.make_dataclass(
+        "Config", [("method", str, what), *sections], bases=(Config,), frozen=True, namespace={"__module__": __name__}
+    )
+
+
 #: Keys that a resumed run may change: they say how far, how often and from where, not what is computed. Whether the
-#: data are the same is seen from the data.
+#: data are the same is seen from the data. Its method adds some.
 RESUMABLE_KEYS = frozenset(
-    {
-        "data.name",
-        "data.root",
-        "kip.steps",
-        "kip.hours",
-        "kip.patience",
-        "label_solve.chunk",
-        "checkpoint.every",
-        "checkpoint.keep",
-        "kernel.backend",
-        "solve.method",
-    }
+    {"data.name", "data.root", "checkpoint.every", "checkpoint.keep", "kernel.backend", "solve.method"}
 )
-
-
-#: Keys that KIP may change where it goes on, besides: the remedies of numerical errors. Checkpoints note it.
-ADJUSTABLE_KEYS = frozenset({"kip.learning_rate", "kip.label_learning_rate", "solve.reg", "kernel.precision"})
 #: What keys stood for before there were any, where their default says something else.
 _BEFORE = {("data", "test_share"): 0.0}
 #: Keys whose value is, or may be, the name of a file or folder, and whether it always is.
@@ -265,9 +233,21 @@ def parse_config(
     for setting in settings:
         apply_setting(table, setting)
     _make_absolute(table, Path())
-    config = build(Config, table, "", where)
+    config = build(config_class(_methods_for(table)), table, "", where)
     _check_together(config)
     return config
+
+
+def _methods_for(table: Mapping[str, Any]) -> Mapping[str, Method]:
+    """Return the methods that a table may name: other packages are asked only where this one's do not tell."""
+    own, method = own_methods(), table.get("method", DEFAULT)
+    told = isinstance(method, str) and method in own and table.keys() <= _COMMON | own.keys()
+    return own if told else known_methods()
+
+
+def _sections(config: Config) -> list[str]:
+    """Return the sections of methods."""
+    return [f.name for f in dataclasses.fields(config) if f.name not in _COMMON]
 
 
 def parse_stored(text: str, settings: list[str] = [], where: str = "checkpoint") -> Config:  # noqa: B006 - never changed
@@ -286,8 +266,10 @@ def parse_stored(text: str, settings: list[str] = [], where: str = "checkpoint")
 
 def why_not_resumed(old: Config, new: Config) -> str:
     """Return why a run of `old` cannot go on as `new`, and what to do; "" where it can."""
-    may_change = RESUMABLE_KEYS | (ADJUSTABLE_KEYS if new.method == "kip" else frozenset())
-    changed = _changes(old, new, lambda key: key not in may_change)
+    method = find_method(new.method)
+    may_change = RESUMABLE_KEYS | method.resumable | method.adjustable
+    others = tuple(f"{name}." for name in _sections(new) if name != new.method)  # which decide nothing
+    changed = _changes(old, new, lambda key: key not in may_change and not key.startswith(others))
     if not changed:
         return ""
     before = flatten(old)
@@ -305,13 +287,18 @@ def _plain(value: Any) -> str:
 
 def adjusted_keys(old: Config, new: Config) -> list[str]:
     """Return the same for the keys that differ and decide what is computed, though a resumed run may change them."""
-    decides = ADJUSTABLE_KEYS | (frozenset() if new.kip.is_constant else {"kip.steps", "kip.hours"})
+    method = find_method(new.method)
+    decides = method.adjustable | method.decisive(new)
     return _changes(old, new, lambda key: key in decides)
 
 
 def _changes(old: Config, new: Config, counts: Callable[[str], bool]) -> list[str]:
     before, after = flatten(old), flatten(new)
-    return [f"{key}: {before[key]!r} → {after[key]!r}" for key in before if counts(key) and before[key] != after[key]]
+    return [
+        f"{key}: {before[key]!r} → {after.get(key)!r}"
+        for key in before
+        if counts(key) and before[key] != after.get(key)
+    ]
 
 
 def _make_absolute(table: dict[str, Any], folder: Path) -> None:
@@ -327,15 +314,12 @@ def _make_absolute(table: dict[str, Any], folder: Path) -> None:
 
 
 def _check_together(config: Config) -> None:
-    for name in (config.kernel.architecture, *config.kip.architectures):
+    method, support = find_method(config.method), config.support
+    for name in (config.kernel.architecture, *method.networks(config)):
         _ = config.with_architecture(name).architecture  # raises if it is unknown
-    if config.support.images_per_class == 0 and config.method != "krr":
+    if support.images_per_class == 0 and not method.takes_all:
         raise ConfigError(f"support.images_per_class must be at least 1 for method {config.method!r}, not 0.")
-    if config.method != "kip" and (config.support.init != "natural" or config.support.corruption):
-        raise ConfigError(f"support.init and support.corruption are for method 'kip', not {config.method!r}.")
-    if config.kip.warmup > config.kip.steps and not config.kip.hours:
-        raise ConfigError(f"kip.warmup={config.kip.warmup} is longer than the run: kip.steps={config.kip.steps}.")
-    if 0 < config.kip.last_batch < config.kip.batch:
-        raise ConfigError(f"kip.last_batch={config.kip.last_batch} is less than kip.batch={config.kip.batch}.")
-    if config.kip.last_batch and not config.kip.batch:
-        raise ConfigError("kip.last_batch needs a kip.batch to grow from, and 0 stands for all images: set kip.batch.")
+    if not method.learns_images and (support.init != "natural" or support.corruption):
+        learn = " or ".join(repr(one.name) for one in known_methods().values() if one.learns_images)
+        raise ConfigError(f"support.init and support.corruption are for method {learn}, not {config.method!r}.")
+    method.check(config)

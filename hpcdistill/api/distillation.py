@@ -15,6 +15,7 @@ from hpcdistill.config import Config, parse_config
 from hpcdistill.data.dataset import Dataset
 from hpcdistill.data.readers.own import dataset_of_arrays
 from hpcdistill.errors import ConfigError, DataError
+from hpcdistill.method import find_method
 from hpcdistill.progress import on_terminal
 from hpcdistill.run.reading import reading_of
 
@@ -110,21 +111,22 @@ def _configuration(
     method: str, images_per_class: int, config: Mapping[str, Any] | None, arrays: Mapping[str, np.ndarray]
 ) -> Config:
     table = _table({} if config is None else config)
-    parsed = parse_config(tomli_w.dumps(table), where="config")  # which says what is wrong
+    if "method" in table:
+        raise ConfigError("config: the method is an argument of its own. Leave it out.")
+    parsed = parse_config(tomli_w.dumps(table), [f"method={method}"], "config")  # which says what is wrong
     ours = {"data": set(vars(parsed.data)) - _OF_ARRAYS, "support": {"images_per_class"}}
     for section, names in ours.items():
         for name in sorted(names & set(table.get(section, {}))):
             raise ConfigError(f"config: {section}.{name} is an argument of its own, or of files. Leave it out.")
-    if "method" in table:
-        raise ConfigError("config: the method is an argument of its own. Leave it out.")
-    if method == "krr" and "test_images" not in arrays:
-        raise ConfigError("method='krr' measures natural images: give it test=(images, labels).")
-    kip, data = parsed.kip, replace(parsed.data, name=_NAME, test_share=0.0)
+    how = find_method(method)
+    if how.needs_test and "test_images" not in arrays:
+        raise ConfigError(f"method={method!r} measures natural images: give it test=(images, labels).")
+    data = replace(parsed.data, name=_NAME, test_share=0.0)
     n_train = (data.train_size or len(arrays["images"])) - data.validation
-    if "batch" not in table.get("kip", {}) and n_train < kip.batch:
-        kip = replace(kip, batch=0)
+    given = frozenset(f"{section}.{key}" for section, keys in table.items() if isinstance(keys, dict) for key in keys)
+    fitted = how.for_images(replace(parsed, data=data), n_train, given)
     settings = [f"method={method}", f"support.images_per_class={images_per_class}"]
-    return parse_config(replace(parsed, kip=kip, data=data).to_toml(), settings, "arguments")
+    return parse_config(fitted.to_toml(), settings, "arguments")
 
 
 def _table(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,7 +22,8 @@ from hpcdistill.config import Config
 from hpcdistill.data.preprocess import centred_one_hot
 from hpcdistill.learning.adam import Adam
 from hpcdistill.learning.assemble import Kernels, Targets
-from hpcdistill.learning.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
+from hpcdistill.methods.kip.settings import KipConfig
+from hpcdistill.methods.kip.step import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
 from hpcdistill.run.experiment import choose_kernels
@@ -105,15 +106,16 @@ def measure_steps(
     facts = {"architecture": config.kernel.architecture, "shape": "x".join(map(str, shape)),
              "backend": kernels.ts.name, "precision": config.kernel.precision, "threads": threads,
              "device": device_of(kernels.ts)}  # fmt: skip
+    batch = config.of(KipConfig).batch
     for n in images:
         with agree(comm):
             problem = make_problem(config, kernels, shape, n)
         samplers = [partial(_sample, comm, team, problem) for team in teams.values()]
-        _say(comm, f"{n} images, {config.kip.batch} targets: first steps, not counted")
+        _say(comm, f"{n} images, {batch} targets: first steps, not counted")
         take_turns(samplers, 1)
-        _say(comm, f"{n} images, {config.kip.batch} targets: {rounds} round(s) on {', '.join(map(str, teams))} rank(s)")
+        _say(comm, f"{n} images, {batch} targets: {rounds} round(s) on {', '.join(map(str, teams))} rank(s)")
         samples = dict(zip(teams, take_turns(samplers, rounds), strict=True))
-        rows += step_rows(samples, {"images": n, "targets": config.kip.batch, **facts, "date": now()})
+        rows += step_rows(samples, {"images": n, "targets": batch, **facts, "date": now()})
         seconds += [
             {"images": n, "ranks": ranks, "seconds": [max(one.seconds for one in step) for step in steps]}
             for ranks, steps in samples.items()
@@ -131,7 +133,9 @@ def rank_counts(size: int) -> list[int]:
 
 def make_problem(config: Config, kernels: Kernels, shape: tuple[int, int, int], n: int) -> Problem:
     """Return a step on `n` random images and `config.kip.batch` targets of ten classes. Not collective."""
-    (x_s, y_s), (x_t, y_t) = (_labelled_images(count, shape, seed) for seed, count in enumerate((n, config.kip.batch)))
+    (x_s, y_s), (x_t, y_t) = (
+        _labelled_images(count, shape, seed) for seed, count in enumerate((n, config.of(KipConfig).batch))
+    )
     adam = make_adam(config)
     state = initial_state(adam, x_s, y_s, config)
     return Problem(

@@ -11,6 +11,7 @@ from hpcdistill.config import parse_stored
 from hpcdistill.errors import HpcDistillError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
+from hpcdistill.method import find_method
 
 
 @dataclass(frozen=True)
@@ -49,12 +50,12 @@ def read_progress(output: Path) -> RunProgress:
 
 def _progress(checkpoint: Checkpoint) -> RunProgress:
     config, history = parse_stored(checkpoint.attribute("config")), checkpoint.history()
-    done = checkpoint.attribute("step") + (config.method == "krr")  # draws are numbered from 0
-    total = {"kip": 0 if config.kip.hours else config.kip.steps, "krr": config.krr.draws}.get(config.method)
+    method = find_method(config.method)
+    done, total = checkpoint.attribute("step") + method.is_sample, method.steps(config)  # draws are numbered from 0
     accuracy = _last(history["test_accuracy"])
     if accuracy is None:
         accuracy = _last(history["validation_accuracy"])
-    if config.method == "krr" and accuracy is not None:
+    if method.is_sample and accuracy is not None:
         accuracy = float(np.nanmean(history["test_accuracy"]))
     loss, seconds = _last(history["loss"]), _last(history["seconds"])
     return RunProgress(

@@ -1,9 +1,37 @@
-"""Types of arguments that several commands take: each says what it wants. Needs no MPI."""
+"""The parser of commands, and arguments that several of them take: each says what it wants. Needs no MPI."""
 
 from __future__ import annotations
 
 import argparse
+import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
+
+from hpcdistill.errors import EXIT_INPUT
+from hpcdistill.launcher import is_first_rank
+
+
+class Parser(argparse.ArgumentParser):
+    """An ArgumentParser whose errors are one line, and one for all ranks of a launcher.
+
+    Attributes:
+        closing: returns what stands below the help; called for `--help` alone.
+    """
+
+    closing: Callable[[], str] | None = None
+
+    def error(self, message: str) -> NoReturn:
+        """End with a line that says what is wrong."""
+        if is_first_rank():
+            print(f"hpcdistill: error: {message}. See `{self.prog} --help`.", file=sys.stderr)
+        sys.exit(EXIT_INPUT)
+
+    def format_help(self) -> str:
+        """Return the help."""
+        if self.closing is not None:
+            self.epilog = self.closing()
+        return super().format_help()
 
 
 def add_distilled(parser: argparse.ArgumentParser, *, several: bool = False, overrides: bool = False) -> None:

@@ -108,20 +108,19 @@ def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
     console.print(table)
 
 
-_METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "natural images"}
-
-
 def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ...]:
     import numpy as np
+
+    from hpcdistill.method import described
 
     array, history = checkpoint.array, checkpoint.history()
     accuracy = history["test_accuracy"]
     accuracy = accuracy[np.isfinite(accuracy)]
-    method, shown = checkpoint.attribute("method"), f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
-    name = _METHOD_NAMES.get(method, method)
-    if method == "krr" and len(accuracy) > 1:
+    method, shown = described(checkpoint.attribute("method")), f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
+    name = method.title
+    if method.is_sample and len(accuracy) > 1:
         name = f"{name}, mean of {len(accuracy)} draws"
         shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"
-    steps = str(checkpoint.attribute("step")) if method == "kip" else ""
+    steps = str(checkpoint.attribute("step")) if method.learns_images else ""
     seconds = f"{np.nanmax(history['seconds'], initial=0.0):.1f}"
     return name, str(len(array("support/images"))), *(checkpoint.attribute(c) for c in columns), steps, shown, seconds

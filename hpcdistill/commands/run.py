@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.attempt import StopSignal
-from hpcdistill.config import Config, load_config
+from hpcdistill.commands.arguments import Parser
+from hpcdistill.config import config_class, load_config
+from hpcdistill.method import known_methods
 from hpcdistill.schema import describe_keys
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
 HELP = "distil a data set (KIP, Label Solve) or measure natural images (KRR)"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: Parser) -> None:
     """Declare the command's arguments."""
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.description = textwrap.dedent(
@@ -32,8 +34,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         find its data under another name: what counts is that images and labels are the same.
         """
     )
-    parser.epilog = "configuration keys, their defaults and meaning:\n" + describe_keys(Config)
+    parser.closing = _describe_keys
     add_run_arguments(parser)
+
+
+def _describe_keys() -> str:
+    keys = describe_keys(config_class(known_methods()))
+    return f"configuration keys, their defaults and meaning:\n{keys}"
 
 
 def add_run_arguments(parser: argparse.ArgumentParser) -> None:

@@ -5,8 +5,7 @@ Layout (schema version 1):
     /support/images (n,h,w,c) float64, preprocessed    /support/labels (n,classes) float64    /support/source_index (n)
     /support/{images_display,initial_display} (n,h,w,c) uint8, to look at: now, and as drawn from the training images
     /preprocess/{mean,std,display_range}
-    /optimizer/{images,labels,…}/…, /kip/log_temperature (1)  (KIP)
-    /label_solve/{square,absorbed}  (Label Solve: between chunks)
+    /METHOD/…, /optimizer/…: what its method goes on from besides
     /random/{seed,step}                                /history/{step,loss,train_accuracy,…,seconds}
     attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, class_names,
                 architecture, step, train_sha256, test_sha256 (of the data), zca_sha256, changes (of settings, on the

@@ -12,6 +12,7 @@ from PIL import Image, ImageDraw, ImageFont
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.preprocess_file import StoredZca
 from hpcdistill.io.support_origin import support_classes, support_start
+from hpcdistill.method import described
 
 #: Images per row of a contact sheet, and how many are shown at most in each half.
 _COLUMNS, _MOST = 10, 100
@@ -57,8 +58,9 @@ def export_png(checkpoint: Checkpoint, file: BinaryIO) -> None:
     Raises:
         CheckpointError: an array is missing.
     """
-    method = {"kip": f"distilled, step {checkpoint.attribute('step')}"}.get(checkpoint.attribute("method"), "support")
-    titles = {"initial_display": support_start(checkpoint), "images_display": method}
+    learned = described(checkpoint.attribute("method")).learns_images
+    now = f"distilled, step {checkpoint.attribute('step')}" if learned else "support"
+    titles = {"initial_display": support_start(checkpoint), "images_display": now}
     contact_sheet(checkpoint, titles).save(file, format="PNG")
 
 

@@ -93,18 +93,18 @@ class RunDirectory:
             raise problem
         return None
 
-    def published(self, step: int, keep: int, *, schedule: bool) -> None:
+    def published(self, step: int, keep: int, *, paper_steps: bool) -> None:
         """Point `latest.h5` to a step's checkpoint that was just written, and remove those no longer kept.
 
         Args:
             keep: how many of the newest stay.
-            schedule: whether those of the papers' schedule stay, too.
+            paper_steps: whether those of the papers' schedule stay, too.
         """
         try:
             with replacing(self.latest, durable=False) as link:
                 link.symlink_to(self.checkpoint_path(step).relative_to(self.path))
             for old in self._steps()[:-keep]:
-                if not (schedule and in_paper_schedule(old)):
+                if not (paper_steps and in_paper_schedule(old)):
                     self.checkpoint_path(old).unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(f"{self.path}: checkpoints could not be tidied ({error}).") from error

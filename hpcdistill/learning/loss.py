@@ -10,8 +10,6 @@ import math
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
-from hpcdistill.config import Config
-
 
 class LossTerms(NamedTuple):
     """A loss summed over some targets, before it is divided by `Loss.denominator`.
@@ -79,8 +77,3 @@ class CrossEntropy:
         """See `Loss.denominator`."""
         del classes
         return targets
-
-
-def make_loss(config: Config, log_temperature: float) -> Loss:
-    """Return the loss of a configuration, at the temperature that a run has reached."""
-    return CrossEntropy(log_temperature) if config.kip.loss == "cross_entropy" else SquaredError()

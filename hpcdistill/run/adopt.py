@@ -17,9 +17,11 @@ from hpcdistill.errors import CheckpointError, ConfigError, DataError, Environme
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, read_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
+from hpcdistill.method import DEFAULT, Method
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
+from hpcdistill.run.driver import Snapshot
 from hpcdistill.run.evaluate import for_evaluation
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import support_from_file
@@ -55,7 +57,7 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
             reporter.say("\n".join(notes))
             return directory.latest
         notes = []
-        experiment = load_experiment(comm, config, reporter)
+        experiment = load_experiment(comm, config, reporter, method=Method())
         x_s, y_s = on_root(comm, lambda: support_from_file(experiment, file, notes.append))
         per_class = max(1, len(x_s) // experiment.dataset.n_classes)
         support = replace(config.support, images_per_class=per_class)
@@ -65,8 +67,8 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
         history = History()
         history.add(0)
         source = np.full(len(x_s), -1, np.int64)
-        store = FolderStore(directory, 1, schedule=False)
-        Recorder(experiment, store, source, experiment.display(x_s)).save(0, x_s, y_s, history)
+        store = FolderStore(directory, 1, paper_steps=False)
+        Recorder(experiment, store).save(Snapshot(0, x_s, y_s, history, source, experiment.display(x_s)))
         notes.append(f"{file}: its checkpoint is {directory.latest}")
         on_root(comm, lambda: (directory.path / NOTES).write_text("\n".join(notes)))
         reporter.say("\n".join(notes))
@@ -111,8 +113,7 @@ def _config(file: Path, settings: list[str]) -> Config:
             "not the default with --set kernel.architecture=…, --set preprocess.zca=true, --set support.space=raw."
         )
     config = for_evaluation(parse_stored(own, settings, str(file)) if own else parse_config("", settings))
-    kip = replace(config.kip, batch=0, last_batch=0, steps=0, hours=0.0, patience=0)
-    return replace(config, method="kip", kip=kip, support=replace(config.support, init=str(file.absolute())))
+    return replace(config, method=DEFAULT, support=replace(config.support, init=str(file.absolute())))
 
 
 def _folder(file: Path, config: Config) -> Path:

@@ -13,7 +13,7 @@ _SMALL, _PAIRS = 48 * 48, 16
 
 
 def say_cost(experiment: Experiment) -> None:
-    """Say what a kernel entry takes, and about what a step (or all of Label Solve) does, where images are large.
+    """Say what a kernel entry takes, and about what a step does, where images are large.
 
     Some pairs of training images are timed on one rank. Collective.
     """
@@ -23,15 +23,14 @@ def say_cost(experiment: Experiment) -> None:
     config, pool, ranks = experiment.config, len(experiment.pool), experiment.comm.Get_size()
     entry, with_gradient = on_root(experiment.comm, lambda: _time(experiment))
     n_s = config.support.images_per_class * experiment.dataset.n_classes or pool
-    n_t = (config.kip.batch or pool) if config.method == "kip" else pool
+    method, n_t = experiment.method, experiment.method.targets(config)[1] or pool
     entries = n_s * n_t + n_s**2 / 2
     memory = experiment.kernels.ts.temporary_bytes / 2**20
-    seconds = entries * (with_gradient if config.method == "kip" else entry) / ranks
-    what = {"kip": "a step", "label_solve": "all of Label Solve", "krr": "a draw"}[config.method]
+    seconds = entries * (with_gradient if method.needs_gradient else entry) / ranks
     experiment.reporter.say(
         f"a kernel entry of {height}×{width}×{channels} images takes {entry:.2g} s, {with_gradient:.2g} s with its "
-        f"gradient, and up to {memory:.0f} MiB of memory while it is computed: {what} of {entries:,.0f} entries, "
-        f"about {duration(seconds)} on {ranks} rank{'s' * (ranks > 1)}. "
+        f"gradient, and up to {memory:.0f} MiB of memory while it is computed: {method.unit} of {entries:,.0f} "
+        f"entries, about {duration(seconds)} on {ranks} rank{'s' * (ranks > 1)}. "
         "Smaller images (data.size, or made smaller), fewer targets or another network take less"
     )
 

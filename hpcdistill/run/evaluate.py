@@ -18,6 +18,7 @@ from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.evaluations import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.tally import Tally
+from hpcdistill.method import Method
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
@@ -29,11 +30,16 @@ from hpcdistill.run.preprocessing import check_zca
 from hpcdistill.run.recorder import stored_config
 
 
+class _Measuring(Method):
+    """What is done where a set is only measured: no limit of the method that made it applies."""
+
+    needs_test = True
+
+
 def for_evaluation(config: Config) -> Config:
-    """Return the configuration of a run in which only the support's kernel matters: no limit of its method applies."""
+    """Return the configuration of a run in which only the support's kernel matters."""
     support = dataclasses.replace(config.support, images_per_class=1, init="natural", corruption=0.0)
-    kip = dataclasses.replace(config.kip, architectures=())
-    return dataclasses.replace(config, method="krr", support=support, kip=kip)
+    return dataclasses.replace(config, support=support)
 
 
 def load_evaluation(
@@ -50,7 +56,8 @@ def load_evaluation(
     """
     with agree(comm):
         _check_preprocess(config, checkpoint)
-    experiment = load_experiment(comm, config, reporter, Origin(checkpoint, directory.preprocess, same_data=False))
+    origin = Origin(checkpoint, directory.preprocess, same_data=False)
+    experiment = load_experiment(comm, config, reporter, origin, method=_Measuring())
     if others := other_splits(checkpoint, experiment.dataset):
         reporter.say(f"{experiment.dataset.name} has other {' and '.join(others)} images than the run that made "
                      f"{checkpoint.where} ({checkpoint.attribute('dataset')})")  # fmt: skip

@@ -19,16 +19,12 @@ from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.cost import say_cost
 from hpcdistill.run.experiment import Experiment, load_experiment
-from hpcdistill.run.kip import run_kip
-from hpcdistill.run.krr import run_krr
-from hpcdistill.run.label_solve import run_label_solve
+from hpcdistill.run.loop import run_method
 from hpcdistill.run.origin import Origin
 from hpcdistill.run.preprocessing import keep_preprocessing, preprocessing_hash
 from hpcdistill.run.recorder import check_same_run
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.store import FolderStore
-
-METHODS = {"kip": run_kip, "label_solve": run_label_solve, "krr": run_krr}
 
 
 def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal, *, resume: bool) -> None:
@@ -56,11 +52,11 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         on_root(comm, lambda: _check_preprocessing(checkpoint, preprocessing_hash(experiment.preprocessing)))
         on_root(comm, lambda: directory.prepare(resume=resume))
         keep_preprocessing(comm, experiment.preprocessing, directory.preprocess, resumed=checkpoint is not None)
-        store = FolderStore(directory, config.checkpoint.keep, schedule=config.method == "kip")
+        store = FolderStore(directory, config.checkpoint.keep, paper_steps=experiment.method.keeps_paper_steps)
         reporter.say(f"{headline(experiment)}, output {output}")
         say_cost(experiment)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
-            METHODS[config.method](experiment, store, checkpoint, Boundary(asked, reporter.say))
+            run_method(experiment, store, checkpoint, Boundary(asked, reporter.say, experiment.method.shorter))
         reporter.say(f"wrote {directory.latest}")
 
 

@@ -19,6 +19,7 @@ from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import Support
+from hpcdistill.method import Method, find_method
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
 from hpcdistill.mpi.shared import share_array
@@ -39,7 +40,8 @@ class Experiment:
             used, ascending; `test` is None where the data set has no test split.
         preprocessing: fitted on the pool.
         kernels: of `kernel.architecture`.
-        sampled: those between which sampling KIP chooses; none for plain KIP.
+        method: whose limits the data and the configuration fit.
+        sampled: kernels that the method draws from, step by step; none where it uses `kernels` alone.
         whitened: all images of the splits "train" and "test" preprocessed, where they are kept (`run.whitened`).
     """
 
@@ -52,6 +54,7 @@ class Experiment:
     test: np.ndarray | None
     preprocessing: Preprocessing
     kernels: Kernels
+    method: Method
     sampled: tuple[Kernels, ...] = ()
     whitened: Mapping[str, np.ndarray] = field(default_factory=dict)
 
@@ -72,20 +75,24 @@ class Experiment:
 
     @property
     def augmentation(self) -> Augmentation:
-        """How targets of KIP are changed at random."""
+        """How targets of steps are changed at random."""
         return Augmentation(**vars(self.config.augment), display_range=self.dataset.display_range)
 
-    def batch_targets(self, step: int, count: int) -> Targets:
-        """Return the targets of a KIP step: `count` random training images (0: all), augmented as configured."""
+    def batch_targets(self, step: int, count: int, balance: str = "classes") -> Targets:
+        """Return `count` random training images (0: all) as targets of a step, augmented as configured.
+
+        Args:
+            balance: see `draw_batch`.
+        """
         config = self.config
-        indices = draw_batch(self.pool, count, config.seed, step, config.kip.balance)
+        indices = draw_batch(self.pool, count, config.seed, step, balance)
         changes = None
         if not self.augmentation.changes_nothing:
             changes = self.augmentation.draw(len(indices), self.dataset.image_shape[2], config.seed, step)
         return Targets(partial(self._fetch, "train", indices, changes), len(indices), self.reporter.within)
 
     def batch_kernels(self, step: int) -> Kernels:
-        """Return the kernels that a KIP step uses."""
+        """Return the kernels that a step uses: the configured ones, or random ones of those to draw from."""
         if not self.sampled:
             return self.kernels
         return self.sampled[draw_kernel(len(self.sampled), self.config.seed, step)]
@@ -132,40 +139,46 @@ def load_experiment(
     reporter: Reporter,
     origin: Origin | None = None,
     read: Callable[[], Dataset] | None = None,
+    method: Method | None = None,
 ) -> Experiment:
     """Load, check and preprocess the data and choose the kernels. Collective.
 
     Args:
         origin: whose images these are to be like, and whose preprocessing they are given; None for a run that begins.
         read: returns the data set, on the first rank of each node; default: what `config.data` names.
+        method: what is done with it; default: that of the configuration.
 
     Raises:
         DataError, ConfigError, CheckpointError: on every rank, before anything is computed or written.
     """
     dataset = load_shared(comm, read or partial(read_configured, config, reporter))
     with agree(comm):
+        method = method or find_method(config.method)
         if origin is not None:
             origin.check(dataset)
         config.architecture.check_image_size(*dataset.image_shape[:2])
         pool = subset(config, dataset, "train_size")
         pool, validation = _validation(config, dataset, pool)
         test = None if dataset.test is None else subset(config, dataset, "test_size").indices
-        if test is None and config.method == "krr":
+        if test is None and method.needs_test:
             raise DataError(
                 f"{config.data.name}: has no test split to measure on. Add one, or set data.test_share to take one."
             )
-        check_sizes(config, pool)
-    for note in (*dataset.notes, *notes_on_classes(config, dataset, pool)):
+        method.check_images(config, pool, len(validation))
+        check_sizes(config, method, pool)
+    for note in (*dataset.notes, *method.notes(config, pool, dataset.class_names)):
         reporter.say(note)
     with agree(comm):
         kernels, *sampled = (
             choose_kernels(config.with_architecture(name), dataset.image_shape, reporter.say)
-            for name in (config.kernel.architecture, *config.kip.architectures)
+            for name in (config.kernel.architecture, *method.networks(config))
         )
     check_gpus(comm, kernels, reporter)
     fitted, zca_file = (origin.standardisation(), origin.zca_file) if origin else (None, None)
     preprocessing = load_preprocessing(comm, config, dataset, pool, reporter, standardisation=fitted, zca_file=zca_file)
-    return Experiment(comm, config, reporter, dataset, pool, validation, test, preprocessing, kernels, tuple(sampled))
+    return Experiment(
+        comm, config, reporter, dataset, pool, validation, test, preprocessing, kernels, method, tuple(sampled)
+    )
 
 
 def subset(config: Config, dataset: Dataset, key: str) -> Pool:
@@ -183,24 +196,9 @@ def _validation(config: Config, dataset: Dataset, pool: Pool) -> tuple[Pool, np.
             f"data.validation={count}, but {dataset.name} has a validation split of {dataset.validation} images. "
             "Leave data.validation at 0 to use that."
         )
-    if config.kip.patience and not (count or dataset.validation):
-        raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")
     if dataset.validation:
         return pool, np.arange(dataset.n_train, len(dataset.train))
     return hold_out(pool, count, config.seed)
-
-
-def notes_on_classes(config: Config, dataset: Dataset, pool: Pool) -> list[str]:
-    """Return what there is to say of classes of very different sizes. Not collective."""
-    sizes = {name: len(members) for name, members in zip(dataset.class_names, pool.by_class, strict=True)}
-    few, many = min(sizes, key=sizes.__getitem__), max(sizes, key=sizes.__getitem__)
-    share = -(-max(config.kip.batch, config.kip.last_batch) // len(sizes))
-    if config.method != "kip" or config.kip.balance != "classes" or share <= sizes[few]:
-        return []
-    return [
-        f"classes have {sizes[few]} ({few}) to {sizes[many]} ({many}) images: a batch has {share} of each, images of "
-        'small classes several times (kip.balance = "proportional" draws classes as they are)'
-    ]
 
 
 def read_configured(config: Config, reporter: Reporter) -> Dataset:
@@ -264,28 +262,21 @@ def choose_kernels(
     return Kernels(ss, choose_backend(architecture, image_shape, np.dtype(dtype_ts), k.backend))
 
 
-def check_sizes(config: Config, pool: Pool) -> None:
-    """Raise `ConfigError` unless the support and the target batches can be drawn from the pool."""
+def check_sizes(config: Config, method: Method, pool: Pool) -> None:
+    """Raise `ConfigError` unless the support can be drawn from the pool, and is no larger than the targets are."""
     per_class, n_classes = config.support.images_per_class, len(pool.by_class)
     if per_class > pool.smallest_class and config.support.init == "natural":
         smallest = min(range(n_classes), key=lambda k: len(pool.by_class[k]))
+        noise = ", or let images start from support.init=noise" if method.learns_images else ""
         raise ConfigError(
             f"support.images_per_class={per_class}, but class {smallest} has {pool.smallest_class} training images. "
-            f"Use at most {pool.smallest_class}, or let KIP start from support.init=noise."
+            f"Use at most {pool.smallest_class}{noise}."
         )
-    batch = config.kip.batch if config.method == "kip" else 0
-    largest = max(batch, config.kip.last_batch)
+    key, batch = method.targets(config)
     n_s, n_t = per_class * n_classes, batch or len(pool)
     if n_s > n_t:
-        key, remedy = f"the {n_t} training images", ""
-        if batch:
-            key, remedy = f"kip.batch={n_t}", " or raise kip.batch"
+        target, remedy = (f"{key}={n_t}", f" or raise {key}") if batch else (f"the {n_t} training images", "")
         raise ConfigError(
-            f"support of {n_s} images ({per_class} per class) is larger than the target: {key}. "
+            f"support of {n_s} images ({per_class} per class) is larger than the target: {target}. "
             f"Lower support.images_per_class{remedy}."
-        )
-    if batch and largest > len(pool):
-        key = "kip.batch" if largest == batch else "kip.last_batch"
-        raise ConfigError(
-            f"{key}={largest}, but there are at most {len(pool)} training images. Use kip.batch=0 for all of them."
         )

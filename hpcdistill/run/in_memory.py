@@ -17,8 +17,9 @@ from hpcdistill.mpi.binding import MPI, missing
 from hpcdistill.mpi.collectives import agree, bcast_object
 from hpcdistill.mpi.shared import freed_after
 from hpcdistill.progress import Reporter
-from hpcdistill.run.execute import METHODS, headline
+from hpcdistill.run.execute import headline
 from hpcdistill.run.experiment import load_experiment
+from hpcdistill.run.loop import run_method
 from hpcdistill.run.preprocessing import zca_to_keep
 from hpcdistill.run.stop import Boundary
 from hpcdistill.run.store import MemoryStore
@@ -60,7 +61,7 @@ def run_in_memory(
         reporter.say(headline(experiment))
         store = MemoryStore(told)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
-            METHODS[config.method](experiment, store, None, Boundary(StopSignal(), reporter.say))
+            run_method(experiment, store, None, Boundary(StopSignal(), reporter.say))
         checkpoint, zca = store.best or store.newest, zca_to_keep(experiment.preprocessing)
         assert checkpoint is not None  # every method saves its last step
         if zca is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,8 @@ import hpcdistill
 from hpcdistill.config import Config, adjusted_keys, parse_stored, why_not_resumed
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
-from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import on_root
+from hpcdistill.run.driver import Snapshot
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.origin import data_attributes
 from hpcdistill.run.preprocessing import preprocessing_hash
@@ -23,51 +24,35 @@ class Recorder:
 
     Args:
         store: where they are kept.
-        source_index: training images that the support was drawn as; -1 for one that is none.
-        initial_display: the images that the run starts from as they look, uint8.
         changes: what its settings were before, as `noted_changes` has it.
     """
 
-    def __init__(
-        self,
-        experiment: Experiment,
-        store: Store,
-        source_index: np.ndarray,
-        initial_display: np.ndarray,
-        changes: str = "",
-    ) -> None:
-        self.experiment, self._store, self.source_index = experiment, store, source_index
+    def __init__(self, experiment: Experiment, store: Store, changes: str = "") -> None:
+        self.experiment, self._store, self._changes = experiment, store, changes
         self._commit = on_root(experiment.comm, git_commit)
-        self._initial_display, self._changes = initial_display, changes
         self._zca_sha256 = on_root(experiment.comm, lambda: preprocessing_hash(experiment.preprocessing))
 
-    def save(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, **extra: np.ndarray) -> None:
-        """Keep the checkpoint of a step.
+    def save(self, snapshot: Snapshot) -> None:
+        """Keep the checkpoint of a step."""
+        self._store.save(self.experiment.comm, snapshot.step, self._pack(snapshot))
 
-        Args:
-            extra: further arrays by HDF5 path, such as the optimiser's state.
-        """
-        self._store.save(self.experiment.comm, step, self._pack(step, x_s, y_s, history, extra))
-
-    def save_best(self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History) -> None:
+    def save_best(self, snapshot: Snapshot) -> None:
         """Keep the support with the best validation accuracy so far."""
-        self._store.save_best(self.experiment.comm, self._pack(step, x_s, y_s, history, {}))
+        self._store.save_best(self.experiment.comm, self._pack(replace(snapshot, arrays={})))
 
-    def _pack(
-        self, step: int, x_s: np.ndarray, y_s: np.ndarray, history: History, extra: dict[str, np.ndarray]
-    ) -> Checkpoint:
+    def _pack(self, snapshot: Snapshot) -> Checkpoint:
         experiment, config = self.experiment, self.experiment.config
         arrays = {
-            "support/images": x_s,
-            "support/labels": y_s,
-            "support/source_index": self.source_index,
-            "support/images_display": experiment.display(x_s),
-            "support/initial_display": self._initial_display,
+            "support/images": snapshot.images,
+            "support/labels": snapshot.labels,
+            "support/source_index": snapshot.source_index,
+            "support/images_display": experiment.display(snapshot.images),
+            "support/initial_display": snapshot.initial_display,
             "random/seed": np.array([config.seed]),
-            "random/step": np.array([step]),
+            "random/step": np.array([snapshot.step]),
         }
         arrays |= {f"preprocess/{name}": array for name, array in experiment.preprocessing.arrays().items()}
-        arrays |= {f"history/{name}": column for name, column in history.to_arrays().items()}
+        arrays |= {f"history/{name}": column for name, column in snapshot.history.to_arrays().items()}
         attributes = {
             "schema_version": SCHEMA_VERSION,
             "hpcdistill_version": hpcdistill.__version__,
@@ -78,11 +63,11 @@ class Recorder:
             **data_attributes(experiment.dataset),
             "class_names": "\n".join(experiment.dataset.class_names),
             "architecture": config.kernel.architecture,
-            "step": step,
+            "step": snapshot.step,
             "zca_sha256": self._zca_sha256,
             "changes": self._changes,
         }
-        return Checkpoint(arrays | extra, attributes)
+        return Checkpoint(arrays | snapshot.arrays, attributes)
 
 
 def stored_config(checkpoint: Checkpoint) -> Config:

@@ -1,7 +1,7 @@
 """Ending a run when Slurm, or a person, asks it to: at the next moment at which nothing that is computed gets lost.
 
-Signals only set a flag. At each boundary between steps (of KIP), chunks (of Label Solve and of evaluations) and draws
-the ranks agree whether one of them was asked; then all end together, with `StopRequested`.
+Signals only set a flag. At each boundary between steps of a method and chunks of an
+evaluation the ranks agree whether one of them was asked; then all end together, with `StopRequested`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,11 @@ class Boundary:
     Args:
         asked: what the process has heard.
         warn: told, once, if so much time passes between two boundaries that Slurm would not wait for the next.
+        shorter: what makes that time shorter, as `Method` says it.
     """
 
-    def __init__(self, asked: StopSignal, warn: Callable[[str], None]) -> None:
-        self._asked, self._warn, self._delay = asked, warn, signal_delay_seconds()
+    def __init__(self, asked: StopSignal, warn: Callable[[str], None], shorter: str = "") -> None:
+        self._asked, self._warn, self._delay, self._shorter = asked, warn, signal_delay_seconds(), shorter
         self._last: float | None = None
 
     def check(self, comm: MPI.Intracomm) -> None:
@@ -48,7 +49,10 @@ class Boundary:
         self._warn(
             f"warning: {now - before:.0f} s passed between two moments at which this run can stop, and Slurm grants "
             f"{self._delay:.0f} s between its signal and the end: what is computed in between would be lost. Raise "
-            "restart.signal_delay_seconds in the profile (#SBATCH --signal), use more ranks, or lower kip.batch or "
-            "label_solve.chunk."
+            f"restart.signal_delay_seconds in the profile (#SBATCH --signal), or use more ranks{_or(self._shorter)}."
         )
         self._delay = None
+
+
+def _or(remedy: str) -> str:
+    return f", or {remedy}" if remedy else ""

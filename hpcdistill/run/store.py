@@ -46,11 +46,11 @@ class FolderStore:
 
     Args:
         keep: how many of the newest checkpoints stay.
-        schedule: whether those of the papers' schedule stay, too.
+        paper_steps: whether those of the papers' schedule stay, too.
     """
 
-    def __init__(self, directory: RunDirectory, keep: int, *, schedule: bool) -> None:
-        self._directory, self._notes, self._keep, self._schedule = directory, directory.notes, keep, schedule
+    def __init__(self, directory: RunDirectory, keep: int, *, paper_steps: bool) -> None:
+        self._directory, self._notes, self._keep, self._paper_steps = directory, directory.notes, keep, paper_steps
         self.write_tally, self.read_tally = self._notes.write_tally, self._notes.read_tally
 
     def save(self, comm: MPI.Intracomm, step: int, checkpoint: Checkpoint) -> None:
@@ -71,7 +71,7 @@ class FolderStore:
 
     def _published(self, step: int) -> None:
         self._notes.check_owner()  # `latest.h5` and the number of checkpoints are the newer run's
-        self._directory.published(step, self._keep, schedule=self._schedule)
+        self._directory.published(step, self._keep, paper_steps=self._paper_steps)
 
     @contextmanager
     def _owned(self, comm: MPI.Intracomm) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""Images that KIP asks for again and again, whitened once.
+"""Images that a method asks for again and again, whitened once.
 
 Whitening takes 2 d² operations per image of d features: 19 million for 32×32×3, which is more than a fully connected
 kernel takes with a hundred support images.
@@ -6,7 +6,6 @@ kernel takes with a hundred support images.
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 
 import numpy as np
@@ -32,11 +31,9 @@ def keep_whitened(experiment: Experiment) -> Experiment:
     that are not augmented. A split that would take more than a quarter of a node's free memory is whitened batch by
     batch on that node, as it would be without; results differ in rounding only.
     """
-    config, pool = experiment.config, experiment.pool
-    if not isinstance(experiment.preprocessing, Zca):
+    targets = experiment.method.repeated_targets(experiment.config, len(experiment.pool))
+    if not targets or not isinstance(experiment.preprocessing, Zca):
         return experiment
-    steps = config.kip.steps if not config.kip.hours else sys.maxsize
-    targets = steps * (max(config.kip.batch, config.kip.last_batch) or len(pool))
     names = ["train"] if experiment.augmentation.changes_nothing and targets > len(experiment.dataset.train) else []
     names += ["test"] if experiment.test is not None else []
     node = node_communicator(experiment.comm)

@@ -10,7 +10,7 @@ from hpcdistill.bench.meters import Clock, CountingComm, TimedBackend, timed_ker
 from hpcdistill.bench.step import CLASSES, _sample, make_problem, measure_steps, rank_counts
 from hpcdistill.config import parse_config
 from hpcdistill.errors import NotFiniteError
-from hpcdistill.learning.kip import kip_gradient
+from hpcdistill.methods.kip.step import kip_gradient
 from hpcdistill.mpi import collectives
 from hpcdistill.run.experiment import choose_kernels
 

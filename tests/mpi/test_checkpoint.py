@@ -106,7 +106,7 @@ def test_the_newest_and_the_papers_steps_are_kept(comm, shared_tmp_path, schedul
     on_root(comm, lambda: directory.prepare(resume=False))
     for step in (0, 3, 5, 6, 7, 9):
         write_checkpoint(comm, directory.checkpoint_path(step), example())
-        on_root(comm, lambda step=step: directory.published(step, keep=2, schedule=schedule))
+        on_root(comm, lambda step=step: directory.published(step, keep=2, paper_steps=schedule))
     kept = sorted(p.name for p in directory.checkpoints.iterdir())
     assert kept == [f"step-{s:06d}.h5" for s in steps]
     assert directory.latest.resolve().name == "step-000009.h5"
@@ -117,7 +117,7 @@ def test_a_link_that_cannot_be_made_is_an_error_on_every_rank(comm, shared_tmp_p
     on_root(comm, lambda: directory.prepare(resume=False))
     on_root(comm, lambda: (directory.latest / "in the way").mkdir(parents=True))
     with pytest.raises(StorageError, match="checkpoints could not be tidied"):
-        on_root(comm, lambda: directory.published(0, keep=2, schedule=True))
+        on_root(comm, lambda: directory.published(0, keep=2, paper_steps=True))
 
 
 def test_resuming_skips_a_damaged_checkpoint_and_says_so(comm, shared_tmp_path):

@@ -8,7 +8,7 @@ from mpi4py import MPI
 
 from hpcdistill.config import parse_config
 from hpcdistill.errors import NotFiniteError
-from hpcdistill.learning.kip import KipState, initial_state, kip_gradient, kip_update, make_adam
+from hpcdistill.methods.kip.step import KipState, initial_state, kip_gradient, kip_update, make_adam
 
 
 def run(comm, steps, settings=()):

@@ -14,12 +14,12 @@ from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.native import NativeBackend
 from hpcdistill.learning.assemble import Kernels
 from hpcdistill.learning.krr import Support
-from hpcdistill.learning.label_solve import QR, reduce_chunk, solve_labels
 from hpcdistill.learning.loss import CrossEntropy, SquaredError
 from hpcdistill.learning.workspace import GpuWorkspace, HostWorkspace
 from hpcdistill.linalg.gpu import GpuCholesky
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.linalg.scalapack import ScalapackCholesky
+from hpcdistill.methods.label_solve.reduction import QR, reduce_chunk, solve_labels
 from hpcdistill.mpi.gpu_arrays import GPU_AWARE_VARIABLE
 
 NETWORK, REG = parse_architecture("conv relu pool conv relu flatten dense"), 1e-3

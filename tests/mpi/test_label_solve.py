@@ -8,8 +8,8 @@ from mpi4py import MPI
 
 from hpcdistill.learning.assemble import Targets
 from hpcdistill.learning.krr import Support
-from hpcdistill.learning.label_solve import NORMAL, QR, reduce_chunk, solve_labels
 from hpcdistill.linalg.scalapack import scalapack_least_squares
+from hpcdistill.methods.label_solve.reduction import NORMAL, QR, reduce_chunk, solve_labels
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 
 N_S, N_T, REG = 7, 61, 1e-6

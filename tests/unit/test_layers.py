@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from hpcdistill.method import own_methods
+
 PACKAGE = Path(__file__).parents[2] / "hpcdistill"
-BELOW_RUN = {"errors", "whole_file", "digest", "hdf5", "schema", "config", "architecture", "jax_runtime", "progress",
-             "gpu", "mpi", "data", "kernels", "linalg", "learning", "io"}  # fmt: skip
+BELOW_RUN = {"errors", "plugins", "method", "whole_file", "digest", "hdf5", "schema", "config", "architecture",
+             "jax_runtime", "progress", "gpu", "mpi", "data", "kernels", "linalg", "learning", "io"}  # fmt: skip
 #: Each layer, and what it may import besides itself. `__main__` sees all.
 MAY_IMPORT = {
     "errors": set(),
@@ -21,7 +23,9 @@ MAY_IMPORT = {
     "torch_file": {"errors"},
     "architecture": {"errors"},
     "schema": {"errors"},
-    "config": {"errors", "architecture", "schema"},
+    "plugins": {"errors"},
+    "method": {"errors", "plugins", "config", "data"},  # the last two for types alone
+    "config": {"errors", "architecture", "schema", "method"},
     "jax_runtime": set(),
     "launcher": {"errors"},
     "progress": set(),
@@ -32,13 +36,14 @@ MAY_IMPORT = {
     "kernels": {"errors", "architecture", "jax_runtime", "gpu", "native"},
     "linalg": {"errors", "gpu", "mpi", "native"},
     "learning": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
-    "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi"},
+    "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi", "method"},
     "run": BELOW_RUN | {"attempt"},
+    "methods": BELOW_RUN | {"run"},
     "api": BELOW_RUN | {"run"},
     "neural_tangents": {"api", "errors"},
-    "bench": BELOW_RUN | {"run"},
+    "bench": BELOW_RUN | {"run", "methods"},
     "paper": {"errors", "config", "schema", "data", "io"},
-    "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io"},
+    "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io", "method"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
 MPI_FREE = ("errors", "whole_file", "digest", "hdf5", "attempt", "launcher", "architecture", "schema", "config",
@@ -75,7 +80,28 @@ def test_only_the_runtime_names_comm_world():
     assert [p.name for p in PACKAGE.rglob("*.py") if "MPI.COMM_WORLD" in p.read_text()] == ["runtime.py"]
 
 
-LOGIN_NODE = ["hpcdistill.config", "hpcdistill.__main__", "hpcdistill.io.checkpoint", "hpcdistill.cluster.submission",
+#: What may name a method: the registry, the methods, what is about one, and examples.
+MAY_NAME = ("method.py", "methods/", "paper/", "bench/", "api/distillation.py")
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda p: str(p.relative_to(PACKAGE)))
+def test_methods_are_known_by_the_registry_alone(path):
+    if str(path.relative_to(PACKAGE)).startswith(MAY_NAME):
+        return
+    assert not [name for name in imports_of(path) if name.startswith("hpcdistill.methods")]
+    tree = list(ast.walk(ast.parse(path.read_text())))
+    named = {node.value for node in tree if isinstance(node, ast.Constant)}
+    named |= {node.attr for node in tree if isinstance(node, ast.Attribute)}
+    assert not named & own_methods().keys()
+
+
+def test_the_registry_loads_no_configuration():
+    check = "import sys, hpcdistill.method; sys.exit(any(m in sys.modules for m in ('hpcdistill.config', 'numpy')))"
+    subprocess.run([sys.executable, "-c", check], check=True)
+
+
+LOGIN_NODE = ["hpcdistill.config", "hpcdistill.methods.kip",
+              "hpcdistill.__main__", "hpcdistill.io.checkpoint", "hpcdistill.cluster.submission",
               "hpcdistill.cluster.watch", "hpcdistill.cluster.task"]  # fmt: skip
 
 

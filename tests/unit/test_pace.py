@@ -3,7 +3,7 @@
 import pytest
 
 from hpcdistill.config import parse_config
-from hpcdistill.run.pace import Pace
+from hpcdistill.methods.kip.pace import Pace
 
 
 def pace(*settings, plan=None):

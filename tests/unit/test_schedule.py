@@ -5,7 +5,7 @@ import pytest
 
 from hpcdistill.config import parse_config
 from hpcdistill.errors import ConfigError
-from hpcdistill.learning.schedule import Schedule, steps_within
+from hpcdistill.methods.kip.schedule import Schedule, steps_within
 
 
 def schedule(*settings):

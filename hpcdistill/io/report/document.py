@@ -10,7 +10,7 @@ import numpy as np
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.figures.style import house_style
 from hpcdistill.io.report import pictures
-from hpcdistill.io.report.facts import METHOD_NAMES, Facts
+from hpcdistill.io.report.facts import Facts
 from hpcdistill.io.report.html import facts_table, page, paragraph, preformatted, section, table
 from hpcdistill.io.report.measurements import Measurements, measurements
 from hpcdistill.io.report.pictures import Published
@@ -51,11 +51,11 @@ def _summary(facts: Facts) -> str:
     rows = [
         ("data set", f"{facts.attribute('dataset')}: images of {height}×{width}×{channels}"),
         ("classes", str(classes)),
-        ("method", METHOD_NAMES.get(facts.method, facts.method)),
+        ("method", facts.method.title),
         ("network", f"{facts.kernel}, infinitely wide"),
         ("preprocessing", "standardised, ZCA" if facts.setting("preprocess", "zca", False) else "standardised"),
         ("images", f"{n} ({facts.images_per_class:.4g} per class)"),
-        ("steps", str(facts.step)) if facts.method == "kip" else ("", ""),
+        ("steps", str(facts.step)) if facts.method.learns_images else ("", ""),
         *_accuracies(facts),
         ("time", _duration(float(np.max(facts.measured("seconds")[1], initial=0.0)))),
     ]
@@ -66,9 +66,9 @@ def _accuracies(facts: Facts) -> list[tuple[str, str]]:
     steps, values = facts.measured("test_accuracy")
     if facts.accuracy is None:
         return [("test accuracy", "not measured: the data set has no test split, or the run had not come to it")]
-    if facts.method == "krr":
+    if facts.method.is_sample:
         return [("test accuracy", f"{_percent(facts.accuracy, facts.spread)} (draws: {len(values)})")]
-    rows = [("test accuracy", f"{facts.accuracy:.2%}" + (f" (step {steps[-1]})" if facts.method == "kip" else ""))]
+    rows = [("test accuracy", f"{facts.accuracy:.2%}" + (f" (step {steps[-1]})" if facts.method.learns_images else ""))]
     if len(values) > 1:
         best = int(values.argmax())
         rows.append(("highest on the way", f"{values[best]:.2%} (step {steps[best]})"))
@@ -100,7 +100,7 @@ def _beside_published(facts: Facts, published: Published) -> str:
 
 
 def _why_no_labels(facts: Facts) -> str:
-    if facts.method == "krr":
+    if not facts.method.labels:
         return "Natural images with the labels of their classes: one-hot, centred."
     return "The labels are those that the run started with."
 

@@ -14,9 +14,9 @@ from hpcdistill.digest import sha256_of
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.support_origin import support_classes
+from hpcdistill.method import Method, described
 
 _IN_KERNEL_NAME = ("kernel.architecture", "kernel.kind")
-METHOD_NAMES = {"kip": "KIP", "label_solve": "Label Solve", "krr": "Natural images"}
 
 
 @dataclass(frozen=True)
@@ -29,14 +29,14 @@ class Facts:
         """Return an attribute of the file."""
         return self.checkpoint.attribute(name)
 
-    @property
-    def method(self) -> str:
-        """kip, label_solve or krr."""
-        return str(self.attribute("method"))
+    @cached_property
+    def method(self) -> Method:
+        """What is known of the method."""
+        return described(self.attribute("method"))
 
     @property
     def step(self) -> int:
-        """Updates made (KIP), chunks (Label Solve), or the number of the last draw (krr)."""
+        """Number of the last step."""
         return int(self.attribute("step"))
 
     @cached_property
@@ -67,7 +67,7 @@ class Facts:
     @property
     def labels_changed(self) -> bool:
         """Whether labels were learned, or solved for."""
-        return self.method != "krr" and not np.allclose(self.labels, self.original_labels, atol=1e-12)
+        return bool(self.method.labels) and not np.allclose(self.labels, self.original_labels, atol=1e-12)
 
     @cached_property
     def _config(self) -> dict[str, Any]:
@@ -75,6 +75,11 @@ class Facts:
             return tomllib.loads(self.attribute("config"))
         except tomllib.TOMLDecodeError as error:
             raise CheckpointError(f"the checkpoint's attribute config is not valid TOML ({error}).") from None
+
+    @property
+    def loss_in_words(self) -> str:
+        """A sentence on what the loss is, "" for the papers'."""
+        return self.method.loss_in_words(self._config.get(self.method.name, {}), self.checkpoint.history())
 
     def setting(self, section: str, key: str, default: Any) -> Any:
         """Return a setting of the run, or `default` where its version did not have it yet."""
@@ -111,8 +116,7 @@ class Facts:
     def title(self) -> str:
         """What the run was: "KIP on digits: 10 images"."""
         n = len(self.labels)
-        method = METHOD_NAMES.get(self.method, self.method)
-        return f"{method} on {self.attribute('dataset')}: {n} image{'s' * (n > 1)}"
+        return f"{self.method.title} on {self.attribute('dataset')}: {n} image{'s' * (n > 1)}"
 
     def measured(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return steps int64 and values float64 of a column of the history, of the rows where it was measured."""
@@ -123,12 +127,12 @@ class Facts:
 
     @cached_property
     def accuracy(self) -> float | None:
-        """Test accuracy: the last one measured, the mean over draws (krr), or None if none was."""
+        """Test accuracy: the last one measured, the mean over random draws, or None if none was."""
         values = self.measured("test_accuracy")[1]
-        return None if len(values) == 0 else float(values.mean() if self.method == "krr" else values[-1])
+        return None if len(values) == 0 else float(values.mean() if self.method.is_sample else values[-1])
 
     @property
     def spread(self) -> float | None:
-        """Standard deviation of the test accuracy over draws (krr), None for fewer than two."""
+        """Standard deviation of the test accuracy over random draws, None for fewer than two."""
         values = self.measured("test_accuracy")[1]
-        return float(values.std(ddof=1)) if self.method == "krr" and len(values) > 1 else None
+        return float(values.std(ddof=1)) if self.method.is_sample and len(values) > 1 else None

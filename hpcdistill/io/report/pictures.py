@@ -23,12 +23,14 @@ Published = Mapping[str, Mapping[int, float]]
 def images(facts: Facts) -> str:
     """Return the support's images, below those that they grew from where they were learned."""
     start = support_start(facts.checkpoint)
-    if facts.method == "kip":
+    if facts.method.learns_images:
         titles = {"initial_display": start, "images_display": f"distilled, step {facts.step}"}
         caption = f"Above, what the run started from ({start}); below, what each has become after {facts.step} steps."
     else:
         titles = {"images_display": "natural images"}
-        caption = "The support: training images as they are" + (", of the last draw." if facts.method == "krr" else ".")
+        caption = "The support: training images as they are" + (
+            ", of the last draw." if facts.method.is_sample else "."
+        )
     buffer = io.BytesIO()
     contact_sheet(facts.checkpoint, titles).save(buffer, format="PNG")
     return photograph(buffer.getvalue(), "Images", f"{caption} Below each image the class that it is of.")
@@ -38,7 +40,7 @@ def labels(facts: Facts) -> str:
     """Return single labels, and the covariance between classes, beside those of the labels that they started as."""
     if not facts.labels_changed:
         return ""
-    verb = "solved" if facts.method == "label_solve" else "learned"
+    verb = facts.method.labels
     now = facts.checkpoint.images("support/images_display")
     shown = Labels(facts.labels, facts.original_labels, now, facts.class_names, verb)
     single = f"What the label of an image says of each class: {verb} (blue), and as it was (grey)."
@@ -49,8 +51,8 @@ def labels(facts: Facts) -> str:
 
 
 def course(facts: Facts, measured: Measurements) -> str:
-    """Return how accuracy and loss changed over the steps (KIP), or the accuracies of the draws (krr)."""
-    if facts.method == "krr":
+    """Return how accuracy and loss changed over the steps, or the accuracies of random draws."""
+    if facts.method.is_sample:
         accuracies = 100 * facts.measured("test_accuracy")[1]
         caption = "Test accuracy of each random draw of natural images."
         return chart(draws(accuracies), "Draws", caption) if len(accuracies) else ""
@@ -63,18 +65,10 @@ def course(facts: Facts, measured: Measurements) -> str:
     loss = Series("loss", steps, values) if len(steps) > 1 else None
     baselines = [(_name(draw), 100 * draw.mean) for draw in _same_size(facts, measured)]
     caption = (
-        f"Steps that were measured. Accuracy and loss of a step's targets are those before its update.{_loss(facts)}"
-    )
+        "Steps that were measured. Accuracy and loss of a step's targets are those before its update. "
+        f"{facts.loss_in_words}"
+    ).rstrip()
     return chart(progress(curves, loss, baselines), "Over the steps", caption)
-
-
-def _loss(facts: Facts) -> str:
-    """Say which loss it is, where it is not the papers'."""
-    if facts.setting("kip", "loss", "squared_error") == "squared_error":
-        return ""
-    temperature = facts.measured("temperature")[1]
-    last = f", {temperature[-1]:.1f} at the end" if len(temperature) else ""
-    return f" The loss is the cross-entropy of predictions multiplied by a temperature{last}."
 
 
 def _series(facts: Facts, column: str, name: str) -> Series:

@@ -10,13 +10,13 @@ import pytest
 from hpcdistill.cluster.profile import Environment, Launch, Profile, Resources
 from hpcdistill.cluster.request import Request, Run
 from hpcdistill.cluster.scripts import BEGIN, END, script_text
-from hpcdistill.config import Config
+from hpcdistill.config import parse_config
 
 REPOSITORY = Path(__file__).parents[3]
 
 
 def request_of(folder, profile, runs=1):
-    made = tuple(Run(Config(), folder / f"out {k}", {}) for k in range(runs))
+    made = tuple(Run(parse_config(""), folder / f"out {k}", {}) for k in range(runs))
     return Request("hpcdistill-x", profile, made, folder / "out/slurm", resume=False)
 
 

@@ -14,7 +14,8 @@ from hpcdistill.errors import NotFiniteError
 from hpcdistill.learning.adam import Adam
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import Gradient, Support
-from hpcdistill.learning.loss import make_loss
+from hpcdistill.learning.loss import CrossEntropy, Loss, SquaredError
+from hpcdistill.methods.kip.settings import KipConfig
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import bcast_array, bcast_object
 
@@ -44,7 +45,7 @@ class KipState:
 
 def make_adam(config: Config) -> Adam:
     """Return the optimiser of a configuration: images; labels, and the loss's temperature, where they are learned."""
-    kip = config.kip
+    kip = config.of(KipConfig)
     rates = {"images": kip.learning_rate}
     if kip.learn_labels:
         rates["labels"] = kip.label_learning_rate
@@ -62,7 +63,12 @@ def initial_state(adam: Adam, x_s: np.ndarray, y_s: np.ndarray, config: Config) 
 
 def initial_log_temperature(config: Config) -> np.ndarray:
     """Return the logarithm of the temperature that a configuration starts from, `(1,)`."""
-    return np.log([config.kip.temperature])
+    return np.log([config.of(KipConfig).temperature])
+
+
+def make_loss(config: Config, log_temperature: float) -> Loss:
+    """Return the loss of a configuration, at the temperature that a run has reached."""
+    return CrossEntropy(log_temperature) if config.of(KipConfig).loss == "cross_entropy" else SquaredError()
 
 
 def kip_gradient(comm: MPI.Intracomm, kernels: Kernels, state: KipState, targets: Targets, config: Config) -> Gradient:

@@ -6,8 +6,8 @@ from statistics import median
 
 import numpy as np
 
-from hpcdistill.config import KipConfig
-from hpcdistill.learning.schedule import Schedule, steps_within
+from hpcdistill.methods.kip.schedule import Schedule, steps_within
+from hpcdistill.methods.kip.settings import KipConfig
 from hpcdistill.progress import duration
 
 #: The number of steps is decided after so many steps, or after this share of the time and no fewer than three.

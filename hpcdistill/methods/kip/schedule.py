@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from hpcdistill.config import KipConfig
+from hpcdistill.methods.kip.settings import KipConfig
 
 
 @dataclass(frozen=True)

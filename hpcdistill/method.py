@@ -1,0 +1,153 @@
+"""What a method of distillation says of itself, and which methods there are. Light: a login node reads it.
+
+A method is a `Method`; what it does is the `Driver` (`hpcdistill.run.driver`) that it names, imported when it runs. The
+rest of the package knows methods by this registry alone.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from hpcdistill.errors import ConfigError, EnvironmentSetupError
+from hpcdistill.plugins import added, load_object
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hpcdistill.config import Config
+    from hpcdistill.data.sampling import Pool
+
+#: The method of a configuration that names none, and all that this package brings.
+DEFAULT = "kip"
+_OWN = {
+    "kip": "hpcdistill.methods.kip:METHOD",
+    "label_solve": "hpcdistill.methods.label_solve:METHOD",
+    "krr": "hpcdistill.methods.krr:METHOD",
+}
+
+
+class Method:
+    """A method of distillation: its settings, its limits, and what is said of it. Each attribute has a default.
+
+    Attributes:
+        name: in the configuration, where its settings are in the section of the same name.
+        title: what reports call it.
+        help: a line for `run --help`.
+        settings: a frozen dataclass whose fields are made with `hpcdistill.schema.key`; None for no settings.
+        driver: "module:class" of its `Driver`.
+        learns_images: whether it changes images. Else they are natural ones.
+        labels: what becomes of labels, as a participle ("learned"); "" where they stay.
+        is_sample: whether each step is a random draw: steps are numbered from 0, and their accuracies averaged.
+        needs_test: whether it is nothing without test images.
+        takes_all: whether `support.images_per_class = 0`, all training images, makes sense.
+        keeps_paper_steps: whether checkpoints of the papers' schedule stay.
+        unit: what costs `targets` times the support in kernel entries, for messages.
+        needs_gradient: whether these entries are differentiated.
+        shorter: what makes the time between two moments at which it can stop shorter, for messages.
+        resumable: keys, such as "kip.steps", that a run which goes on may change: how far, how often, from where.
+        adjustable: keys that it may change though they decide what is computed, to get on after numerical errors;
+            checkpoints note it.
+    """
+
+    name = ""
+    title = ""
+    help = ""
+    settings: type | None = None
+    driver = ""
+    learns_images = False
+    labels = ""
+    is_sample = False
+    needs_test = False
+    takes_all = False
+    keeps_paper_steps = False
+    unit = "a step"
+    needs_gradient = False
+    shorter = ""
+    resumable: frozenset[str] = frozenset()
+    adjustable: frozenset[str] = frozenset()
+
+    def check(self, config: Config) -> None:
+        """Raise `ConfigError` where settings do not go together."""
+
+    def check_images(self, config: Config, pool: Pool, validation: int) -> None:
+        """Raise `ConfigError` where settings do not fit the training images, or the number of those held out."""
+
+    def notes(self, config: Config, pool: Pool, class_names: tuple[str, ...]) -> list[str]:
+        """Return what there is to say of a run on these images before it begins."""
+        return []
+
+    def for_images(self, config: Config, n_train: int, given: frozenset[str]) -> Config:
+        """Return a configuration whose defaults fit a number of training images; `given` are the keys that were set."""
+        return config
+
+    def targets(self, config: Config) -> tuple[str, int]:
+        """Return how many targets a unit has at first, and the key that says so; 0 for all training images."""
+        return "", 0
+
+    def repeated_targets(self, config: Config, n_train: int) -> int:
+        """Return how many training images a run asks for in all, as they are; 0: each about once."""
+        return 0
+
+    def networks(self, config: Config) -> tuple[str, ...]:
+        """Return the networks besides `kernel.architecture` whose kernels it draws from."""
+        return ()
+
+    def decisive(self, config: Config) -> frozenset[str]:
+        """Return keys that decide what is computed, though a run that goes on may change them."""
+        return frozenset()
+
+    def steps(self, config: Config) -> int:
+        """Return how many steps a run has, 0 where that is not known before."""
+        return 0
+
+    def loss_in_words(self, settings: dict[str, Any], history: dict[str, np.ndarray]) -> str:
+        """Return a sentence on what its loss is, "" for the papers'.
+
+        Args:
+            settings: its section, as a checkpoint has it.
+            history: columns of the run's history.
+        """
+        return ""
+
+
+@cache
+def own_methods() -> dict[str, Method]:
+    """Return this package's methods by name."""
+    return {name: find_method(name) for name in _OWN}
+
+
+def known_methods() -> dict[str, Method]:
+    """Return all methods by name: this package's, then those that others add."""
+    return own_methods() | {name: find_method(name) for name in added("methods") if name not in _OWN}
+
+
+@cache
+def find_method(name: str) -> Method:
+    """Return a method by name.
+
+    Raises:
+        ConfigError: there is none of that name.
+    """
+    reference = _OWN.get(name) or added("methods").get(name)
+    if reference is None:
+        raise ConfigError(f"method is {name!r}. Valid: {', '.join((*_OWN, *added('methods')))}.")
+    method: Method = load_object(f"method {name!r}", reference)
+    if method.name != name:
+        raise EnvironmentSetupError(f"method {name!r}: {reference} calls itself {method.name!r}. Give both one name.")
+    return method
+
+
+def described(name: str) -> Method:
+    """Return the method that a file names, and for one that is not installed here what can be said of any."""
+    try:
+        return find_method(name)
+    except ConfigError:
+        unknown = Method()
+        unknown.name = unknown.title = name
+        return unknown
+
+
+def load_driver(method: Method) -> Any:
+    """Return the class of a method's `Driver`."""
+    return load_object(f"method {method.name!r}", method.driver)

@@ -1,0 +1,35 @@
+"""Label Solve: what the rest of the package is told of it. Light; `driver` is what it does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from hpcdistill.method import Method
+from hpcdistill.schema import key
+
+LABEL_SOLVERS = ("qr", "normal")
+
+
+@dataclass(frozen=True)
+class LabelSolveConfig:
+    """Section `[label_solve]`."""
+
+    method: str = key("qr", "qr: orthogonal reduction; normal: the papers' notebook", LABEL_SOLVERS)
+    chunk: int = key(10000, "target images per chunk; progress is saved between chunks", minimum=1)
+
+
+class LabelSolve(Method):
+    """Label Solve. Source: arXiv:2011.00050, arXiv:2107.13034."""
+
+    name = "label_solve"
+    title = "Label Solve"
+    help = "solve for labels"
+    settings = LabelSolveConfig
+    driver = "hpcdistill.methods.label_solve.driver:LabelSolveDriver"
+    labels = "solved"
+    unit = "all of Label Solve"
+    shorter = "lower label_solve.chunk"
+    resumable = frozenset({"label_solve.chunk"})
+
+
+METHOD = LabelSolve()

@@ -1,0 +1,45 @@
+"""What other packages add to this one, found by name: methods, kernel backends, readers of data, schedulers.
+
+A package adds something by an entry point of its `pyproject.toml`, which names a module and an object in it:
+
+    [project.entry-points."hpcdistill.methods"]
+    random_search = "my_package.search:METHOD"
+
+What this package brings itself is listed in the same form, where each kind of thing has its registry.
+"""
+
+from __future__ import annotations
+
+import importlib
+from functools import cache
+from typing import Any
+
+from hpcdistill.errors import EnvironmentSetupError
+
+
+@cache
+def added(group: str) -> dict[str, str]:
+    """Return what installed packages add to "hpcdistill.`group`", as "module:object" by name, in order of names."""
+    from importlib.metadata import entry_points
+
+    return {one.name: one.value for one in sorted(entry_points(group=f"hpcdistill.{group}"), key=lambda one: one.name)}
+
+
+@cache
+def load_object(name: str, reference: str) -> Any:
+    """Return the object of "module:object".
+
+    Args:
+        name: of what is added, for messages.
+
+    Raises:
+        EnvironmentSetupError: it is not there, or its module cannot be imported.
+    """
+    module, _, attribute = reference.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute.strip())
+    except (ImportError, AttributeError) as error:
+        raise EnvironmentSetupError(
+            f"{name}: {reference}, which an installed package adds, cannot be imported ({error}). "
+            "Mend or remove that package."
+        ) from error

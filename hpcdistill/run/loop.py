@@ -1,0 +1,97 @@
+"""The loop of every method: it saves what is good, keeps the best, ends where it is asked to, and can be resumed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from hpcdistill.errors import NumericalError, StopRequested
+from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.method import load_driver
+from hpcdistill.mpi.collectives import all_meet
+from hpcdistill.run.driver import Driver, Moment, Snapshot
+from hpcdistill.run.evaluation import Evaluator
+from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.recorder import Recorder, noted_changes
+from hpcdistill.run.stop import Boundary
+from hpcdistill.run.store import Store
+from hpcdistill.run.whitened import keep_whitened
+
+
+def run_method(experiment: Experiment, store: Store, resumed: Checkpoint | None, boundary: Boundary) -> None:
+    """Do what the experiment's method does, from the start or from a checkpoint. Collective.
+
+    Raises:
+        NumericalError: on every rank; the last good state has been saved.
+        StopRequested: on every rank; the present state has been saved.
+    """
+    experiment = keep_whitened(experiment)
+    changes = noted_changes(resumed, experiment.config)
+    driver = load_driver(experiment.method)(experiment, Evaluator(experiment, store, boundary), resumed)
+    if changes:
+        experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
+    _Loop(driver, store, Recorder(experiment, store, changes), boundary, resumed is not None).run()
+
+
+class _Loop:
+    def __init__(self, driver: Driver, store: Store, recorder: Recorder, boundary: Boundary, is_resumed: bool) -> None:
+        self._driver, self._store, self._recorder, self._boundary = driver, store, recorder, boundary
+        self._comm, self._say = driver.experiment.comm, driver.experiment.reporter.say
+        self._saved = driver.saved_as if is_resumed else None
+        self._noted, self._best = self._newest(), driver.history.best_validation_step()
+        self._good: tuple[object, Snapshot] | None = None
+
+    def run(self) -> None:
+        try:
+            self._boundary.check(self._comm)
+            for moment in self._driver.moments():
+                self._take(moment)
+            self._keep_best()
+            self._save_present()
+            self._note()
+        except StopRequested:
+            self._save_present()
+            raise
+        except NumericalError:
+            if all_meet(self._comm):
+                self._save_good()
+            raise
+
+    def _take(self, moment: Moment) -> None:
+        if moment is not Moment.PROVEN:
+            self._keep_best()
+        if moment is not Moment.UNPROVEN:
+            self._good = self._driver.saved_as, self._driver.snapshot()
+            if self._driver.is_due():
+                self._save_present()
+        if moment is not Moment.PROVEN:
+            self._note()
+            self._boundary.check(self._comm)
+
+    def _save_present(self) -> None:
+        if self._driver.saved_as not in (None, self._saved):
+            self._recorder.save(self._driver.snapshot())
+            self._saved = self._driver.saved_as
+
+    def _save_good(self) -> None:
+        """After an error: save the last state that was good, and say where to go on from."""
+        if self._good and self._good[0] != self._saved:
+            self._saved, good = self._good
+            self._recorder.save(replace(good, history=good.history.up_to(good.step)))
+        if self._saved is not None:
+            step = self._good[1].step if self._good else self._driver.step
+            self._say(f"step {step} is saved: set what the error names with --set, and continue with --resume")
+
+    def _keep_best(self) -> None:
+        best = self._driver.history.best_validation_step()
+        if best is not None and best != self._best and best == self._driver.step:
+            self._recorder.save_best(self._driver.snapshot())
+            self._best = best
+
+    def _note(self) -> None:
+        newest = self._newest()
+        if newest is not None and newest != self._noted:
+            self._store.note_step(self._comm, newest, self._driver.history)
+            self._noted = newest
+
+    def _newest(self) -> int | None:
+        return None if self._driver.saved_as is None else self._driver.step
