@@ -20,7 +20,7 @@ import tomli_w
 
 from hpcdistill.architecture import NAMES_HELP, Architecture, parse_architecture
 from hpcdistill.errors import ConfigError
-from hpcdistill.method import DEFAULT, Method, find_method, known_methods, own_methods
+from hpcdistill.method import DEFAULT, Method, find_method, known_methods, own_methods, unknown_method
 from hpcdistill.schema import SectionType, apply_setting, build, flatten, key, toml_value
 
 PRECISIONS = ("mixed", "float64", "float32")
@@ -157,6 +157,9 @@ class Config:
         """Return the resolved configuration as TOML."""
         return tomli_w.dumps(dataclasses.asdict(self))
 
+    def __reduce__(self) -> tuple[Callable[[str], Config], tuple[str]]:  # pickled by its text: its class has no name
+        return parse_config, (self.to_toml(),)
+
 
 #: Keys and sections that do not depend on the method.
 _COMMON = frozenset(f.name for f in dataclasses.fields(Config))
@@ -233,16 +236,19 @@ def parse_config(
     for setting in settings:
         apply_setting(table, setting)
     _make_absolute(table, Path())
-    config = build(config_class(_methods_for(table)), table, "", where)
+    config = build(config_class(_methods_for(table, where)), table, "", where)
     _check_together(config)
     return config
 
 
-def _methods_for(table: Mapping[str, Any]) -> Mapping[str, Method]:
+def _methods_for(table: Mapping[str, Any], where: str) -> Mapping[str, Method]:
     """Return the methods that a table may name: other packages are asked only where this one's do not tell."""
     own, method = own_methods(), table.get("method", DEFAULT)
     told = isinstance(method, str) and method in own and table.keys() <= _COMMON | own.keys()
-    return own if told else known_methods()
+    known = own if told else known_methods()
+    if isinstance(method, str) and method not in known:
+        raise ConfigError(f"{where}: {unknown_method(method)}")
+    return known
 
 
 def _sections(config: Config) -> list[str]:

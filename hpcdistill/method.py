@@ -131,11 +131,16 @@ def find_method(name: str) -> Method:
     """
     reference = _OWN.get(name) or added("methods").get(name)
     if reference is None:
-        raise ConfigError(f"method is {name!r}. Valid: {', '.join((*_OWN, *added('methods')))}.")
+        raise ConfigError(unknown_method(name))
     method: Method = load_object(f"method {name!r}", reference)
     if method.name != name:
         raise EnvironmentSetupError(f"method {name!r}: {reference} calls itself {method.name!r}. Give both one name.")
     return method
+
+
+def unknown_method(name: str) -> str:
+    """Return what to say of a name that no method has."""
+    return f"method is {name!r}. Valid: {', '.join(known_methods())}; one of another package needs that installed."
 
 
 def described(name: str) -> Method:

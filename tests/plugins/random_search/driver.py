@@ -1,0 +1,39 @@
+import numpy as np
+
+from hpcdistill.data.sampling import draw_support
+from hpcdistill.run.driver import Driver, Moment, Snapshot
+from random_search import METHOD
+
+
+class SearchDriver(Driver):
+    step, loss, source = 0, np.inf, None
+
+    def __init__(self, experiment, evaluator, resumed):
+        super().__init__(experiment, evaluator, resumed)
+        if resumed:
+            self.step, self.source = resumed.attribute("step"), resumed.array("support/source_index")
+            self.loss = resumed.array("random_search/loss")[0]
+
+    @property
+    def saved_as(self):
+        return self.step or None
+
+    def snapshot(self):
+        x_s, y_s = self.experiment.natural_support(self.source)
+        display, arrays = self.experiment.display(x_s), {"random_search/loss": np.array([self.loss])}
+        return Snapshot(self.step, x_s, y_s, self.history, self.source, display, arrays)
+
+    def moments(self):
+        experiment, config = self.experiment, self.experiment.config
+        targets = experiment.batch_targets(0, 200)
+        while self.step < METHOD.steps(config):
+            source = draw_support(experiment.pool, config.support.images_per_class, config.seed, self.step)
+            x_s, y_s = experiment.natural_support(source)
+            support = experiment.factored_support(x_s)
+            found, accuracy = support.evaluate(y_s, targets), self.evaluator.test(support, x_s, y_s).accuracy
+            support.close()
+            if found.loss < self.loss:
+                self.loss, self.source = found.loss, source
+            self.step += 1
+            self.history.add(self.step, loss=self.loss, test_accuracy=accuracy, seconds=self.seconds())
+            yield Moment.STEP
