@@ -25,7 +25,6 @@ def added(group: str) -> dict[str, str]:
     return {one.name: one.value for one in sorted(entry_points(group=f"hpcdistill.{group}"), key=lambda one: one.name)}
 
 
-@cache
 def load_object(name: str, reference: str) -> Any:
     """Return the object of "module:object".
 

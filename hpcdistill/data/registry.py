@@ -15,6 +15,7 @@ from hpcdistill.errors import DataError
 
 OWN_FILE_SUFFIXES = (".npz", ".h5", ".hdf5", ".pt", ".pth")
 _FOREIGN_SUFFIXES = (".npz", ".pt", ".pth")
+_CHECKPOINT_SUFFIXES = (".h5", ".hdf5")
 
 
 @dataclass(frozen=True)
@@ -242,18 +243,21 @@ KNOWN: Mapping[str, KnownDataset] = {
 
 
 def is_own_file(name: str) -> bool:
-    """Tell whether `name` is the path of a user's own file, by its suffix. Not collective."""
-    return name.lower().endswith(OWN_FILE_SUFFIXES)
+    """Tell whether `name` is the path of a user's own file: by its suffix, or by a slash and that it is one."""
+    return name.lower().endswith(OWN_FILE_SUFFIXES) or (os.sep in name and os.path.isfile(os.path.expanduser(name)))
 
 
 def is_own_folder(name: str) -> bool:
-    """Tell whether `name` is the path of a user's own folder: it has a slash, and no suffix of a file."""
+    """Tell whether `name` is the path of a user's own folder: it has a slash, and is no file."""
     return os.sep in name and not is_own_file(name)
 
 
 def is_foreign_set(path: Path) -> bool:
     """Tell whether a distilled set is of somebody else, and no checkpoint of a run, by what kind of file it is."""
-    return path.suffix.lower() in _FOREIGN_SUFFIXES or (os.path.isdir(path) and not os.path.islink(path / "latest.h5"))
+    if os.path.isdir(path):
+        return not os.path.islink(path / "latest.h5")
+    suffix = path.suffix.lower()
+    return suffix in _FOREIGN_SUFFIXES or (suffix not in _CHECKPOINT_SUFFIXES and os.path.isfile(path))
 
 
 def known_dataset(name: str) -> KnownDataset:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib import import_module
 
 import numpy as np
 from numpy.typing import DTypeLike
@@ -11,23 +10,28 @@ from numpy.typing import DTypeLike
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
 from hpcdistill.kernels.base import KernelBackend
+from hpcdistill.plugins import added, load_object
 
-#: Name, and where its class is: imported only when asked. In order of preference, the most special first and the most
-#: general last. A backend that serves fewer cases faster is one more line above those that it replaces.
-BACKENDS: tuple[tuple[str, str, str], ...] = (
-    ("fc", "hpcdistill.kernels.fully_connected", "FullyConnectedBackend"),
-    ("cuda", "hpcdistill.kernels.cuda", "CudaBackend"),
-    ("native", "hpcdistill.kernels.native", "NativeBackend"),
-    ("tangents", "hpcdistill.kernels.tangents", "TangentsBackend"),
-)
+#: Where the class of each backend is: imported only when asked. In order of preference, the most special first and the
+#: most general last. A backend that serves fewer cases faster is one more line above those that it replaces. What other
+#: packages add is taken where it is asked for by name.
+BACKENDS = {
+    "fc": "hpcdistill.kernels.fully_connected:FullyConnectedBackend",
+    "cuda": "hpcdistill.kernels.cuda:CudaBackend",
+    "native": "hpcdistill.kernels.native:NativeBackend",
+    "tangents": "hpcdistill.kernels.tangents:TangentsBackend",
+}
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 
 def check_backend_name(name: str) -> None:
     """Raise `ConfigError` unless this is "auto" or the name of a backend. Not collective."""
-    names = [known for known, _, _ in BACKENDS]
-    if name not in ("auto", *names):
-        raise ConfigError(f"kernel.backend {name!r} is unknown. Valid: auto, {', '.join(names)}.")
+    if name not in ("auto", *BACKENDS) and name not in added("backends"):
+        raise ConfigError(f"kernel.backend {name!r} is unknown. Valid: auto, {', '.join(_names())}.")
+
+
+def _names() -> list[str]:
+    return [*BACKENDS, *(name for name in added("backends") if name not in BACKENDS)]
 
 
 def choose_backend(
@@ -43,7 +47,7 @@ def choose_backend(
         architecture: network and kind of kernel.
         image_shape: (h, w, c) of all images it will see.
         dtype: float32 or float64, the type of its inputs and results.
-        requested: "auto", or a name in `BACKENDS`.
+        requested: "auto", or the name of a backend.
         log: told, in one line, why another backend was not taken where that may surprise: because there is no GPU
             though there is CuPy, or because the last and slowest one has to do.
 
@@ -59,23 +63,26 @@ def choose_backend(
         raise ConfigError(f"A kernel cannot be computed in {dtype}. Valid: float32, float64.")
     architecture.check_image_size(*image_shape[:2])
     check_backend_name(requested)
-    names = [name for name, _, _ in BACKENDS]
+    candidates = BACKENDS
+    if requested != "auto":
+        candidates = {requested: BACKENDS.get(requested) or added("backends")[requested]}
     reasons: list[str] = []
     unexpected: list[str] = []
-    for name, module, attribute in BACKENDS:
-        if requested in ("auto", name):
-            try:
-                backend = getattr(import_module(module), attribute)(architecture, image_shape, dtype)
-            except NotSuitable as reason:
-                reasons.append(f"{name}: {reason}")
-                unexpected += [reasons[-1]] if reason.unexpected else []
-                continue
-            if reasons and name == names[-1]:
-                log(f"kernels by {name}, which is slow, because none of the others can: {'; '.join(reasons)}")
-            elif unexpected:
-                log(f"kernels by {name}, not by {'; '.join(unexpected)}")
-            return backend
+    for name, reference in candidates.items():
+        try:
+            backend: KernelBackend = load_object(f"kernel.backend {name!r}", reference)(
+                architecture, image_shape, dtype
+            )
+        except NotSuitable as reason:
+            reasons.append(f"{name}: {reason}")
+            unexpected += [reasons[-1]] if reason.unexpected else []
+            continue
+        if reasons and name == list(candidates)[-1]:
+            log(f"kernels by {name}, which is slow, because none of the others can: {'; '.join(reasons)}")
+        elif unexpected:
+            log(f"kernels by {name}, not by {'; '.join(unexpected)}")
+        return backend
     raise ConfigError(
         f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "
-        f"({'; '.join(reasons)}). Valid: auto, {', '.join(names)}."
+        f"({'; '.join(reasons)}). Valid: auto, {', '.join(_names())}."
     )

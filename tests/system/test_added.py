@@ -9,6 +9,7 @@ import pytest
 import tomli_w
 from launch import command_line, rank_processes, run, start, wait_until, write_config
 from own_files import read_own
+from sklearn.datasets import load_digits
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 
@@ -51,6 +52,33 @@ def test_a_killed_method_goes_on_where_it_was(place):
     np.testing.assert_array_equal(one["support/source_index"], other["support/source_index"])
     np.testing.assert_allclose(one["history/loss"], other["history/loss"], rtol=1e-9)
     assert len(one["history/step"]) == tries
+
+
+def write_digits(path):
+    """Write digits as a table of text: of each class the first 20."""
+    digits = load_digits()
+    chosen = np.concatenate([np.flatnonzero(digits.target == k)[:20] for k in range(10)])
+    table = np.column_stack([digits.target, digits.data])[chosen].astype(int)
+    names = ",".join(["label", *(f"pixel{k}" for k in range(64))])
+    np.savetxt(path, table, "%d", ",", header=names, comments="")
+    return path
+
+
+def test_a_reader_and_a_backend(place):
+    write_digits(place / "digits.csv")
+    short = {"kip": {"steps": 2, "batch": 50}, "data": {"name": "./digits.csv"}}
+    for backend in ("dot", "native"):
+        kernel = {"architecture": "flatten dense", "backend": backend, "precision": "float64"}
+        said = act(place, "run", write_config(place / "c.toml", kernel=kernel, **short), "--output", backend)
+        assert f"backend {backend}" in said
+        assert "on digits.csv (160 training images 8×8×1, 10 classes)" in said
+    one, other = (read_own(place / name / "latest.h5").arrays["support/images"] for name in ("dot", "native"))
+    np.testing.assert_allclose(one, other, rtol=0, atol=1e-9)
+    unfit = run("run", place / "c.toml", "--set=kernel.architecture=FC1", "--set=kernel.backend=dot", cwd=place)
+    assert "it is for one dense layer alone" in unfit.stderr
+    # As a distilled set of somebody else, too.
+    said = act(place, "evaluate", "digits.csv", "--set", "data.name=digits", "--set", "kernel.architecture=FC1")
+    assert "200 support images, FC1 NTK: test accuracy" in said
 
 
 def test_a_method_is_listed_and_reported(place, monkeypatch):

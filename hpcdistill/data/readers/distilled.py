@@ -10,14 +10,14 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.data.readers.class_names import numbers_of, read_class_names
-from hpcdistill.data.readers.npz import read_npz
+from hpcdistill.data.readers.formats import format_of
+from hpcdistill.data.readers.npz import NpzFormat, read_npz
 from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels, without_bool
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import DEFAULT, Reading
 from hpcdistill.data.readers.roles import Roles, find_roles
 from hpcdistill.errors import DataError
 from hpcdistill.labels_file import LABELS_FILE, read_labels_file
-from hpcdistill.torch_file import read_torch
 
 #: The images of our own exports, in the space that kernels see.
 _PREPROCESSED = "images_preprocessed"
@@ -50,7 +50,7 @@ def stored_settings(path: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    if path.suffix.lower() != ".npz":
+    if not path.is_file() or not isinstance(format_of(path), NpzFormat):
         return ""
     found = read_npz(path, lambda names: ["config"] if {*_OWN_ARRAYS, "config"} <= set(names) else [])
     return str(found["config"]) if "config" in found else ""
@@ -62,8 +62,8 @@ def read_distilled(
     """Read a distilled set.
 
     Args:
-        path: an `.npz` or `.pt` file with `images` and `labels` (or names like these), or a folder of pictures per
-            class, with our `labels.csv` or without.
+        path: an `.npz` or `.pt` file, or another of `formats`, with `images` and `labels` (or names like these); or
+            a folder of pictures per class, with our `labels.csv` or without.
         class_names: of the data set, by which labels that are text, and folders, are told.
         images, labels: names of the arrays, where the user says so; "" to tell by their names.
         reading: order of axes, and size of pictures, as for data.
@@ -83,14 +83,11 @@ def read_distilled(
         roles.append(find_roles(path, names, said, "support"))
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
-    arrays = (read_npz if path.suffix.lower() == ".npz" else read_torch)(path, choose)
-    return _distilled(path, arrays, roles[0], class_names, _order_of_axes(path, own, reading), own=own)
-
-
-def _order_of_axes(path: Path, own: bool, reading: Reading) -> str:
-    if not own:
-        return reading.axes
-    return "nhwc" if path.suffix.lower() == ".npz" else "nchw"
+    kind = format_of(path)
+    arrays, axes = kind.read(path, choose), reading.axes
+    if own:
+        axes = "nhwc" if isinstance(kind, NpzFormat) else "nchw"
+    return _distilled(path, arrays, roles[0], class_names, axes, own=own)
 
 
 def _distilled(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import zipfile
 import zlib
 from os import PathLike
 from pathlib import Path
@@ -10,6 +11,8 @@ from pathlib import Path
 from hpcdistill.errors import DataError
 
 GZIP_MAGIC = b"\x1f\x8b"
+#: Of archives that hold something, and of empty ones.
+ZIP_MAGIC = (b"PK\x03\x04", b"PK\x05\x06")
 
 
 def one_line(error: BaseException) -> str:
@@ -51,6 +54,21 @@ def check_readable(path: Path) -> None:
             file.read(1)
     except OSError as error:
         raise open_error(path, error) from None
+
+
+def names_in_zip(path: Path, head: bytes) -> list[str]:
+    """Return the names in a zip archive, none for any other file, or a damaged one.
+
+    Args:
+        head: what the file begins with.
+    """
+    if not head.startswith(ZIP_MAGIC):
+        return []
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.namelist()
+    except (zipfile.BadZipFile, OSError, ValueError, NotImplementedError):
+        return []
 
 
 def read_bytes(path: Path) -> bytes:

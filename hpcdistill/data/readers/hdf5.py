@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from hpcdistill.data.readers.files import check_readable, one_line
+from hpcdistill.data.readers.formats import Choose
 from hpcdistill.errors import DataError
 from hpcdistill.hdf5.apart import read_apart
 
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-def read_hdf5(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, np.ndarray]:
+
+class Hdf5Format:
+    """See `formats.Format`."""
+
+    title = "HDF5"
+    suffixes = (".h5", ".hdf5")
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """By the signature, which may follow a block of the user's own of 512, 1024, 2048 … bytes."""
+        del path
+        return any(head[start : start + 8] == SIGNATURE for start in (0, 512, 1024, 2048))
+
+    def read(self, path: Path, choose: Choose) -> dict[str, np.ndarray]:
+        """See `read_hdf5`."""
+        return read_hdf5(path, choose)
+
+
+def read_hdf5(path: Path, choose: Choose) -> dict[str, np.ndarray]:
     """Read some of the datasets of an HDF5 file.
 
     Args:

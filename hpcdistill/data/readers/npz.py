@@ -4,16 +4,31 @@ from __future__ import annotations
 
 import zipfile
 import zlib
-from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 
-from hpcdistill.data.readers.files import check_readable, one_line
+from hpcdistill.data.readers.files import check_readable, names_in_zip, one_line
+from hpcdistill.data.readers.formats import Choose
 from hpcdistill.errors import DataError
 
 
-def read_npz(path: Path, choose: Callable[[Sequence[str]], Sequence[str]]) -> dict[str, np.ndarray]:
+class NpzFormat:
+    """See `formats.Format`."""
+
+    title = "an .npz of NumPy"
+    suffixes = (".npz",)
+
+    def recognises(self, path: Path, head: bytes) -> bool:
+        """By the arrays in its archive."""
+        return any(name.endswith(".npy") for name in names_in_zip(path, head))
+
+    def read(self, path: Path, choose: Choose) -> dict[str, np.ndarray]:
+        """See `read_npz`."""
+        return read_npz(path, choose)
+
+
+def read_npz(path: Path, choose: Choose) -> dict[str, np.ndarray]:
     """Read some of the arrays of an `.npz` file.
 
     Args:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,28 +12,21 @@ from hpcdistill.data.preprocess import fit_standardisation
 from hpcdistill.data.readers.check import display_range, make_split
 from hpcdistill.data.readers.class_names import check_class_names, in_order, numbers_of, read_class_names
 from hpcdistill.data.readers.files import expand_home
-from hpcdistill.data.readers.hdf5 import read_hdf5
-from hpcdistill.data.readers.npz import read_npz
+from hpcdistill.data.readers.formats import format_of
 from hpcdistill.data.readers.own_arrays import read_images, read_labels
 from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.readers.roles import SPLITS, Roles, find_roles
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
 from hpcdistill.errors import DataError
-from hpcdistill.torch_file import read_torch
-
-Choose = Callable[[Sequence[str]], Sequence[str]]
-READERS: dict[str, Callable[[Path, Choose], dict[str, np.ndarray]]] = {
-    ".npz": read_npz, ".h5": read_hdf5, ".hdf5": read_hdf5, ".pt": read_torch, ".pth": read_torch,
-}  # fmt: skip
 
 
 def read_own(name: str, reading: Reading) -> Dataset:
     """Read a user's own file.
 
     Args:
-        name: path of an `.npz`, `.h5`, `.hdf5`, `.pt` or `.pth` file with training images and labels, optionally those
-            of a validation and a test split, and optionally the names of the classes; `roles` says how arrays are
-            named, `own_arrays` what they hold.
+        name: path of an `.npz`, HDF5 or PyTorch file, told by its content (`formats`), with training images and
+            labels, optionally those of a validation and a test split, and optionally the names of the classes; `roles`
+            says how arrays are named, `own_arrays` what they hold.
         reading: what the user says of it.
 
     Returns:
@@ -51,7 +44,7 @@ def read_own(name: str, reading: Reading) -> Dataset:
         roles.append(find_roles(path, names, reading.said))
         return roles[0].used
 
-    arrays = READERS[path.suffix.lower()](path, choose)
+    arrays = format_of(path).read(path, choose)
     return _Reader(path, reading, roles[0], arrays).dataset()
 
 
