@@ -7,11 +7,11 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from hpcdistill.cluster.scheduler import find_scheduler, scheduler_names
 from hpcdistill.config import read_text
 from hpcdistill.errors import ConfigError
 from hpcdistill.schema import all_keys, build, flatten, key
 
-EXECUTORS = ("slurm", "local")
 #: Slurm counts time in minutes, and may send its signal up to so many seconds early.
 SIGNAL_MAY_BE_EARLY_SECONDS = 60
 
@@ -64,7 +64,7 @@ class Restart:
 class Profile:
     """A whole profile."""
 
-    executor: str = key("slurm", "slurm, or local: mpirun on this machine", EXECUTORS)
+    executor: str = key("slurm", "slurm, or local: mpirun on this machine", tuple(scheduler_names()))
     resources: Resources = field(default_factory=Resources)
     launch: Launch = field(default_factory=Launch)
     environment: Environment = field(default_factory=Environment)
@@ -79,13 +79,6 @@ class Profile:
     def time_minutes(self) -> int:
         """The time limit in whole minutes, rounded up."""
         return parse_minutes(self.resources.time)
-
-
-#: Keys that say something to Slurm alone.
-_SLURM_KEYS = (
-    "resources.partition", "resources.account", "resources.qos", "resources.nodes", "resources.gpus_per_node",
-    "resources.memory", "resources.sbatch", "launch.mpi",
-)  # fmt: skip
 
 
 def load_profile(path: str) -> Profile:
@@ -135,11 +128,10 @@ def _check_together(profile: Profile) -> None:
         if not re.fullmatch(r"[A-Za-z_]\w*", name, re.ASCII):
             raise ConfigError(f"environment.variables: {name!r} is no name of a variable.")
     delay, limit = profile.restart.signal_delay_seconds, 60 * profile.time_minutes
-    if profile.executor == "local":
-        defaults = {name: default for name, default, _ in all_keys(Profile)}
-        for name in _SLURM_KEYS:
-            if flatten(profile)[name] != defaults[name]:
-                raise ConfigError(f"{name} means nothing with executor = 'local'. Leave it out.")
+    defaults = {name: default for name, default, _ in all_keys(Profile)}
+    for name in find_scheduler(profile.executor).unused_keys:
+        if flatten(profile)[name] != defaults[name]:
+            raise ConfigError(f"{name} means nothing with executor = {profile.executor!r}. Leave it out.")
     if limit < delay + SIGNAL_MAY_BE_EARLY_SECONDS:
         raise ConfigError(
             f"resources.time of {profile.time_minutes} min is too short for restart.signal_delay_seconds={delay}: the "

@@ -63,10 +63,8 @@ exit "$code"\
 """
 
 
-def script_text(request: Request) -> str:
-    """Return the batch script that `submit` would hand to sbatch, or the shell lines that it would run here."""
-    if request.profile.executor == "local":
-        return local_script(request, request.runs[0])
+def slurm_script(request: Request) -> str:
+    """Return the batch script that `submit` would hand to sbatch."""
     from submitit.slurm.slurm import _make_sbatch_string
 
     folder, count = request.folder.absolute(), len(request.runs)

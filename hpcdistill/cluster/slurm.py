@@ -8,26 +8,11 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
-from dataclasses import dataclass
 
+from hpcdistill.cluster.scheduler import FORGOTTEN, Reported
 from hpcdistill.errors import EnvironmentSetupError
 
-#: States in which a job is over, as squeue's manual has them. From any other, known or not, it may go on.
-FINISHED = frozenset(
-    ("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "LAUNCH_FAILED", "NODE_FAIL", "OUT_OF_MEMORY",
-     "PREEMPTED", "RECONFIG_FAIL", "REVOKED", "TIMEOUT")
-)  # fmt: skip
-#: What `job_states` says of a job that Slurm no longer remembers.
-FORGOTTEN = "UNKNOWN"
 _SECONDS = 60
-
-
-@dataclass(frozen=True)
-class SlurmState:
-    """A job's state as Slurm writes it, and why it waits ("" where that says nothing)."""
-
-    name: str
-    reason: str = ""
 
 
 def is_there() -> bool:
@@ -70,7 +55,7 @@ def describe() -> str:
     )
 
 
-def job_states(job_ids: Iterable[str]) -> dict[str, SlurmState]:
+def job_states(job_ids: Iterable[str]) -> dict[str, Reported]:
     """Return the state of each job.
 
     slurmctld knows the jobs that wait, run, or ended some minutes ago; accounting, where there is any, knows the rest.
@@ -85,7 +70,7 @@ def job_states(job_ids: Iterable[str]) -> dict[str, SlurmState]:
     found = _from_controller() if wanted else {}
     missing = [job_id for job_id in wanted if job_id not in found]
     found |= _from_accounting(missing) if missing else {}
-    return {job_id: found.get(job_id, SlurmState(FORGOTTEN)) for job_id in wanted}
+    return {job_id: found.get(job_id, Reported(FORGOTTEN)) for job_id in wanted}
 
 
 def cancel(job_ids: list[str]) -> None:
@@ -97,13 +82,13 @@ def cancel(job_ids: list[str]) -> None:
     _run("scancel", *job_ids)
 
 
-def _from_controller() -> dict[str, SlurmState]:
+def _from_controller() -> dict[str, Reported]:
     lines = _run("squeue", "-h", "-r", "-t", "all", "-u", str(os.getuid()), "-o", "%i|%T|%r").splitlines()
     fields = (line.split("|", 2) for line in lines if line.count("|") >= 2)
-    return {job_id: SlurmState(name, "" if reason == "None" else reason) for job_id, name, reason in fields}
+    return {job_id: Reported(name, "" if reason == "None" else reason) for job_id, name, reason in fields}
 
 
-def _from_accounting(job_ids: list[str]) -> dict[str, SlurmState]:
+def _from_accounting(job_ids: list[str]) -> dict[str, Reported]:
     """Return what accounting knows of these jobs: nothing where it is disabled."""
     command = ["sacct", "-n", "-P", "-X", "--array", "-o", "JobID,State", "-j", ",".join(job_ids)]
     try:
@@ -111,7 +96,7 @@ def _from_accounting(job_ids: list[str]) -> dict[str, SlurmState]:
     except EnvironmentSetupError:
         return {}
     fields = (line.split("|", 1) for line in lines if "|" in line)
-    return {job_id: SlurmState(state.split()[0]) for job_id, state in fields if state.strip()}  # "CANCELLED by 1000"
+    return {job_id: Reported(state.split()[0]) for job_id, state in fields if state.strip()}  # "CANCELLED by 1000"
 
 
 def _setting(name: str) -> str | None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hpcdistill.attempt import KILLED, read_attempts
-from hpcdistill.cluster import local, slurm
 from hpcdistill.cluster.registry import Job, Submission
+from hpcdistill.cluster.scheduler import FINISHED, FORGOTTEN, Reported, find_scheduler
 from hpcdistill.errors import EXIT_INTERNAL, EXIT_STOPPED
 
 
@@ -30,7 +30,7 @@ class JobState:
     @property
     def finished(self) -> bool:
         """Whether it is over: not where that is not known."""
-        return self.name in slurm.FINISHED or self.name == slurm.FORGOTTEN
+        return self.name in FINISHED or self.name == FORGOTTEN
 
     @property
     def succeeded(self) -> bool:
@@ -48,33 +48,37 @@ def find_states(submissions: list[Submission]) -> dict[tuple[str, str], JobState
     """Return the state of each job, by folder and id.
 
     Raises:
-        EnvironmentSetupError: Slurm does not answer.
+        EnvironmentSetupError: a scheduler does not answer.
     """
-    here = slurm.cluster_name() if slurm.is_there() and any(s.executor == "slurm" for s in submissions) else None
-    mine = [s for s in submissions if s.executor == "slurm" and s.where == here]
-    known = slurm.job_states(job.job_id for s in mine for job in s.jobs)
-    return {(s.folder, job.job_id): _state(s, job, here, known) for s in submissions for job in s.jobs}
+    known: dict[tuple[str, str], Reported] = {}
+    for name in {s.executor for s in submissions}:
+        scheduler = find_scheduler(name)
+        here = scheduler.where() if scheduler.is_there() else None
+        mine = [(s.folder, job.job_id) for s in submissions if (s.executor, s.where) == (name, here) for job in s.jobs]
+        reported = scheduler.states([(Path(folder), job_id) for folder, job_id in mine]) if mine else []
+        known |= dict(zip(mine, reported, strict=True))
+    return {
+        (s.folder, job.job_id): _state(s, job, known.get((s.folder, job.job_id))) for s in submissions for job in s.jobs
+    }
 
 
-def _state(submission: Submission, job: Job, here: str | None, known: dict[str, slurm.SlurmState]) -> JobState:
+def _state(submission: Submission, job: Job, state: Reported | None) -> JobState:
+    """Return what is known of a job, of which its scheduler says this; None where it cannot be asked from here."""
     attempts = read_attempts(Path(submission.folder), job.job_id)
-    if submission.where != (local.machine_name() if submission.executor == "local" else here):
+    if state is None:
         ended = attempts and attempts[-1].isdigit() and attempts[-1] != str(EXIT_STOPPED)  # 75: may be requeued there
         name = _from_attempts(attempts) if ended else f"on {submission.where}"
         return JobState(name, attempt=max(1, len(attempts)), elsewhere=True)
-    if submission.executor == "local":
-        return JobState(local.job_state(Path(submission.folder), job.job_id), attempt=max(1, len(attempts)))
-    state = known[job.job_id]
-    if state.name == slurm.FORGOTTEN and attempts:
-        state = slurm.SlurmState(_from_attempts(attempts))
+    if state.name == FORGOTTEN and attempts:
+        state = Reported(_from_attempts(attempts))
     return JobState(state.name, state.reason, max(1, len(attempts)))
 
 
 def _from_attempts(attempts: list[str]) -> str:
-    """Return the state that the last attempt tells of, for a job that Slurm has forgotten."""
+    """Return the state that the last attempt tells of, for a job that its scheduler has forgotten."""
     last = attempts[-1]
     names = {"0": "COMPLETED", str(EXIT_STOPPED): "CANCELLED", KILLED: "FAILED"}
-    return names.get(last, "FAILED" if last.isdigit() else slurm.FORGOTTEN)
+    return names.get(last, "FAILED" if last.isdigit() else FORGOTTEN)
 
 
 def exit_code(submission: Submission, job: Job, state: JobState) -> int:

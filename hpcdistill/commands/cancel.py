@@ -23,20 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Cancel, and say what was cancelled; the exit code is 2 where a job can be cancelled elsewhere only."""
-    from hpcdistill.cluster import local, slurm
     from hpcdistill.cluster.registry import choose, submissions
+    from hpcdistill.cluster.scheduler import find_scheduler
     from hpcdistill.cluster.states import find_states
 
     chosen = choose(submissions(), args.ids)
     states = find_states(list({s.submitted: s for s, _ in chosen}.values()))
     live = [(s, job) for s, job in chosen if not states[s.folder, job.job_id].finished]
     active = [(s, job) for s, job in live if not states[s.folder, job.job_id].elsewhere]
-    slurm_ids = [job.job_id for s, job in active if s.executor == "slurm"]
-    if slurm_ids:
-        slurm.cancel(slurm_ids)
-    for s, job in active:
-        if s.executor == "local":
-            local.cancel(job.job_id)
+    for name in dict.fromkeys(s.executor for s, _ in active):
+        find_scheduler(name).cancel([job.job_id for s, job in active if s.executor == name])
     for s, job in chosen:
         print(f"job {job.job_id}: {_outcome(states[s.folder, job.job_id])}")
     return 0 if active == live else 2

@@ -47,14 +47,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Submit; with `--wait`, return the worst exit code of the jobs."""
-    from hpcdistill.cluster.scripts import script_text
+    from hpcdistill.cluster.scheduler import find_scheduler
 
     request = _request(args)
     _refuse_if_busy(request)  # first: of a folder in which a job is at work, that is what matters
     request.check()
     _refuse_if_too_many(request)
     if args.dry_run:
-        print(script_text(request))
+        print(find_scheduler(request.profile.executor).script(request))
         return 0
     from hpcdistill.cluster.registry import remember
     from hpcdistill.cluster.submission import submit
@@ -80,11 +80,10 @@ def main(args: argparse.Namespace) -> int:
 
 def _refuse_if_too_many(request: Request) -> None:
     """Raise `ConfigError` if a sweep has more points than an array of the cluster can have jobs."""
-    from hpcdistill.cluster import slurm
+    from hpcdistill.cluster.scheduler import find_scheduler
 
-    if request.profile.executor == "local" or len(request.runs) == 1 or not slurm.is_there():
-        return
-    most = slurm.max_array_jobs()
+    scheduler = find_scheduler(request.profile.executor)
+    most = scheduler.most_jobs() if len(request.runs) > 1 and scheduler.is_there() else None
     if most is not None and len(request.runs) > most:
         raise ConfigError(
             f"a sweep of {len(request.runs)} points: a job array of this cluster has at most {most} (MaxArraySize). "

@@ -164,8 +164,8 @@ def load_experiment(
             raise DataError(
                 f"{config.data.name}: has no test split to measure on. Add one, or set data.test_share to take one."
             )
-        method.check_images(config, pool, len(validation))
         check_sizes(config, method, pool)
+        method.check_images(config, pool, len(validation))
     for note in (*dataset.notes, *method.notes(config, pool, dataset.class_names)):
         reporter.say(note)
     with agree(comm):

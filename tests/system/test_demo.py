@@ -22,7 +22,7 @@ def test_the_demo_runs_and_distilled_images_beat_natural_ones(tmp_path):
     result = run(DEMO, output, *settings, program=("bash",), timeout=1200)
     assert result.code == 0, result.stdout + result.stderr
     assert "step 20: test" in result.stdout
-    assert "natural images, mean of 10 draws" in result.stdout
+    assert "Natural images, mean of 10 draws" in result.stdout
     natural = accuracies(output, "natural-10")
     assert len(natural) == 10
     assert accuracies(output, "kip-10")[-1] >= natural.mean() + 0.20

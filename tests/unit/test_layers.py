@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "neural_tangents": {"api", "errors"},
     "bench": BELOW_RUN | {"run", "methods"},
     "paper": {"errors", "config", "schema", "data", "io"},
-    "cluster": {"errors", "whole_file", "attempt", "config", "schema", "progress", "io", "method"},
+    "cluster": {"errors", "plugins", "whole_file", "attempt", "config", "schema", "progress", "io", "method"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }
 MPI_FREE = ("errors", "whole_file", "digest", "hdf5", "attempt", "launcher", "architecture", "schema", "config",

@@ -9,10 +9,15 @@ import pytest
 
 from hpcdistill.cluster.profile import Environment, Launch, Profile, Resources
 from hpcdistill.cluster.request import Request, Run
-from hpcdistill.cluster.scripts import BEGIN, END, script_text
+from hpcdistill.cluster.scheduler import find_scheduler
+from hpcdistill.cluster.scripts import BEGIN, END
 from hpcdistill.config import parse_config
 
 REPOSITORY = Path(__file__).parents[3]
+
+
+def script_of(request):
+    return find_scheduler(request.profile.executor).script(request)
 
 
 def request_of(folder, profile, runs=1):
@@ -27,7 +32,7 @@ def sbatch_options(text):
 def test_resources_become_options(tmp_path):
     resources = Resources(partition="p", account="a", nodes=3, tasks_per_node=2, cpus_per_task=5, gpus_per_node=2,
                           memory="64G", time="1-0", sbatch={"constraint": "a100"})  # fmt: skip
-    text = script_text(request_of(tmp_path, Profile(resources=resources)))
+    text = script_of(request_of(tmp_path, Profile(resources=resources)))
     wanted = {"partition=p", "account=a", "nodes=3", "ntasks-per-node=2", "cpus-per-task=5", "gpus-per-node=2",
               "mem=64G", "time=1440", "constraint=a100", "requeue", "signal=USR2@120", "open-mode=append"}  # fmt: skip
     assert wanted <= set(sbatch_options(text))
@@ -37,7 +42,7 @@ def test_resources_become_options(tmp_path):
 
 def test_a_sweep_is_an_array(tmp_path):
     profile = Profile(resources=Resources(array_parallelism=4))
-    assert "array=0-6%4" in sbatch_options(script_text(request_of(tmp_path, profile, runs=7)))
+    assert "array=0-6%4" in sbatch_options(script_of(request_of(tmp_path, profile, runs=7)))
 
 
 def test_environment_is_made_before_the_ranks_start(tmp_path):
@@ -45,7 +50,7 @@ def test_environment_is_made_before_the_ranks_start(tmp_path):
         modules=("m/1",), setup=("true first",), variables={"X": '$HOME/a "b"', "OMP_NUM_THREADS": "9"}
     )
     launch = Launch(mpi="pmi2", arguments=("--cpu-bind=cores",), container="apptainer exec i.sif", python="python3")
-    lines = script_text(request_of(tmp_path, Profile(environment=environment, launch=launch))).splitlines()
+    lines = script_of(request_of(tmp_path, Profile(environment=environment, launch=launch))).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("srun "))
     order = ["module load m/1 || exit 2", "true first", 'export OMP_NUM_THREADS="9"', 'export X="$HOME/a \\"b\\""']
     assert [lines.index(line) < start for line in order] == [True] * 4
@@ -57,14 +62,14 @@ def test_environment_is_made_before_the_ranks_start(tmp_path):
 @pytest.mark.parametrize("executor", ["slurm", "local"])
 def test_python_may_lie_in_a_folder_with_a_space_in_its_name(tmp_path, executor):
     profile = Profile(executor=executor, launch=Launch(python="$HOME/my env/bin/python"))
-    assert ' "$HOME/my env/bin/python" -' in script_text(request_of(tmp_path, profile))
+    assert ' "$HOME/my env/bin/python" -' in script_of(request_of(tmp_path, profile))
 
 
 def test_script_for_this_machine(tmp_path):
     profile = Profile(
         executor="local", resources=Resources(tasks_per_node=3), launch=Launch(arguments=("--bind-to", "none"))
     )
-    last = script_text(request_of(tmp_path, profile)).splitlines()[-1]
+    last = script_of(request_of(tmp_path, profile)).splitlines()[-1]
     assert last.startswith("exec mpirun -n 3 --bind-to none ")
     assert f"-m hpcdistill run '{tmp_path}/out 0/config.toml' --output '{tmp_path}/out 0' \"$@\"" in last
 

@@ -4,7 +4,7 @@ import sys
 
 import pytest
 
-from hpcdistill.cluster import slurm, states
+from hpcdistill.cluster import scheduler, slurm, states
 from hpcdistill.cluster.registry import Job, Submission
 from hpcdistill.errors import EnvironmentSetupError
 
@@ -30,7 +30,7 @@ def test_a_command_that_does_not_answer(monkeypatch):
 
 @pytest.mark.parametrize(("attempts", "state"), [
     (["75", "0"], "COMPLETED"), (["75"], "CANCELLED"), (["0", "killed"], "FAILED"), (["2"], "FAILED"),
-    (["running"], slurm.FORGOTTEN),
+    (["running"], scheduler.FORGOTTEN),
 ])  # fmt: skip
 def test_what_the_last_attempt_tells_of_a_forgotten_job(attempts, state):
     assert states._from_attempts(attempts) == state
@@ -50,5 +50,5 @@ def test_jobs_of_another_machine_are_over_only_where_they_have_said_so(tmp_path,
 
 def test_a_state_that_is_not_known_is_not_the_end():
     assert not states.JobState("EXPEDITING").finished
-    assert states.JobState(slurm.FORGOTTEN).finished
-    assert all(states.JobState(name).finished for name in slurm.FINISHED)
+    assert states.JobState(scheduler.FORGOTTEN).finished
+    assert all(states.JobState(name).finished for name in scheduler.FINISHED)
