@@ -20,7 +20,7 @@ _SIGNS_OF_SLURM = ("SLURM_JOBID", "SLURM_NODELIST")
 
 
 @dataclass(frozen=True)
-class Launch:
+class StartedRanks:
     """How many ranks somebody has started, and who: "srun" or "mpirun"."""
 
     ranks: int
@@ -34,21 +34,21 @@ def is_first_rank() -> bool:
 
 def ranks_on_node() -> int:
     """Return how many ranks a launcher has started on this node; 1 without a launcher, or if it does not tell."""
-    if (launch := find_launch()) and launch.launcher == "srun":
+    if (launch := find_started_ranks()) and launch.launcher == "srun":
         return _tasks_on_node(os.environ.get("SLURM_STEP_TASKS_PER_NODE", "1"), int(os.environ.get("SLURM_NODEID", 0)))
     return max(1, int(_first(_RANKS_ON_NODE, "1")))
 
 
-def find_launch() -> Launch | None:
+def find_started_ranks() -> StartedRanks | None:
     """Return how many ranks were started by whom, or None without a launcher, or where it does not tell.
 
     mpirun inside a Slurm job comes first: it uses srun to start helpers of its own, whose number says nothing.
     """
     for started, size in (("OMPI_COMM_WORLD_SIZE", "OMPI_COMM_WORLD_SIZE"), ("MPI_LOCALNRANKS", "PMI_SIZE")):
         if started in os.environ and size in os.environ:
-            return Launch(int(os.environ[size]), "mpirun")
+            return StartedRanks(int(os.environ[size]), "mpirun")
     if "SLURM_STEP_NUM_TASKS" in os.environ and "SLURM_PROCID" in os.environ:
-        return Launch(int(os.environ["SLURM_STEP_NUM_TASKS"]), "srun")
+        return StartedRanks(int(os.environ["SLURM_STEP_NUM_TASKS"]), "srun")
     return None
 
 
@@ -58,7 +58,7 @@ def check_launch() -> None:
     A single task that has nothing to find others with, as in a shell that `srun --pty` has started, is to be a rank by
     itself: from then on this process does not show Open MPI the signs by which it looks for Slurm's help, and aborts.
     """
-    launch = find_launch()
+    launch = find_started_ranks()
     if launch is None or launch.launcher != "srun" or any(name in os.environ for name in _PMI):
         return
     if launch.ranks == 1:
@@ -76,7 +76,7 @@ def check_size(size: int, missing: str = "") -> None:
     Args:
         missing: why there is no MPI, where there is none.
     """
-    launch = find_launch()
+    launch = find_started_ranks()
     if launch is None or launch.ranks == size:
         return
     if missing:

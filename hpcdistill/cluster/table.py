@@ -16,7 +16,7 @@ _WIDEST = 1000
 
 
 @dataclass(frozen=True)
-class Row:
+class JobRow:
     """What is shown of a job."""
 
     job: Job
@@ -29,7 +29,7 @@ def table_console() -> Console:
     return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDEST)
 
 
-def jobs_table(rows: list[Row]) -> Table:
+def jobs_table(rows: list[JobRow]) -> Table:
     """Return a table with a column for each key that a sweep has set."""
     keys = list(dict.fromkeys(key for row in rows for key in row.job.values))
     table = Table(box=None)

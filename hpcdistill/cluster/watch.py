@@ -13,7 +13,7 @@ from rich.live import Live
 from hpcdistill.cluster.progress import read_progress, why_unreadable
 from hpcdistill.cluster.registry import Job, Submission
 from hpcdistill.cluster.states import JobState, exit_code, find_states
-from hpcdistill.cluster.table import Row, jobs_table, table_console
+from hpcdistill.cluster.table import JobRow, jobs_table, table_console
 from hpcdistill.errors import EnvironmentSetupError
 from hpcdistill.progress import on_terminal
 
@@ -58,9 +58,11 @@ def wait_for(submission: Submission) -> int:
     return max(exit_code(submission, row.job, row.state) for row in rows)
 
 
-def _look(submission: Submission, display: _Display) -> list[Row]:
+def _look(submission: Submission, display: _Display) -> list[JobRow]:
     states = _patiently(lambda: find_states([submission]), display)
-    return [Row(job, states[submission.folder, job.job_id], read_progress(Path(job.output))) for job in submission.jobs]
+    return [
+        JobRow(job, states[submission.folder, job.job_id], read_progress(Path(job.output))) for job in submission.jobs
+    ]
 
 
 def _patiently(ask: Callable[[], T], display: _Display) -> T:
@@ -110,7 +112,7 @@ class _Display:
         """Print lines."""
         self._console.print(text, markup=False)
 
-    def show(self, rows: list[Row]) -> None:
+    def show(self, rows: list[JobRow]) -> None:
         """Show where the jobs are."""
         if self._live:
             self._live.update(jobs_table(rows), refresh=True)
@@ -118,7 +120,7 @@ class _Display:
         for row in rows:
             self._show_line(row)
 
-    def _show_line(self, row: Row) -> None:
+    def _show_line(self, row: JobRow) -> None:
         now, state = time.monotonic(), str(row.state)
         figures = f"step {row.progress.step}  loss {row.progress.loss}  accuracy {row.progress.accuracy}"
         old_state, old_figures, since = self._lines.get(row.job.job_id, ("", "", 0.0))
@@ -129,6 +131,6 @@ class _Display:
         known = f"  {figures}" if row.progress.step != "–" else ""
         self.say(f"job {row.job.job_id}{point}: {state}{known}")
 
-    def end(self, rows: list[Row]) -> None:
+    def end(self, rows: list[JobRow]) -> None:
         """Print the results."""
         self._console.print(jobs_table(rows))

@@ -104,7 +104,7 @@ def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Pat
 def _figures(experiment: Experiment, file: Path, images: int, tally: Tally) -> str:
     import numpy as np
 
-    from hpcdistill.run.measurement import kernel_name
+    from hpcdistill.run.evaluation_record import kernel_name
 
     names = experiment.dataset.class_names
     sizes = tally.confusion.sum(axis=1)

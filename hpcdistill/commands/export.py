@@ -94,7 +94,7 @@ def _export(path: Path, form: str, checkpoint: Checkpoint, file: BinaryIO) -> No
 
 def _export_html(path: Path, checkpoint: Checkpoint, file: BinaryIO, folder: Path) -> None:
     from hpcdistill.config import parse_stored
-    from hpcdistill.io.evaluations import read_evaluations
+    from hpcdistill.io.evaluation_records import read_evaluations
     from hpcdistill.io.report.document import report
     from hpcdistill.paper.published import published_lines
 

@@ -25,7 +25,7 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.cluster.progress import read_progress, why_unreadable
     from hpcdistill.cluster.registry import choose, submissions
     from hpcdistill.cluster.states import find_states
-    from hpcdistill.cluster.table import Row, jobs_table, table_console
+    from hpcdistill.cluster.table import JobRow, jobs_table, table_console
 
     found = submissions()
     chosen = choose(found, args.ids) if args.ids else [(s, job) for s in found for job in s.jobs]
@@ -34,7 +34,7 @@ def main(args: argparse.Namespace) -> int:
         return 0
     shown = chosen if args.all or args.ids else chosen[-_LAST:]
     states = find_states(list({s.submitted: s for s, _ in shown}.values()))
-    rows = [Row(job, states[s.folder, job.job_id], read_progress(Path(job.output))) for s, job in shown]
+    rows = [JobRow(job, states[s.folder, job.job_id], read_progress(Path(job.output))) for s, job in shown]
     console = table_console()
     console.print(jobs_table(rows))
     if why := why_unreadable():

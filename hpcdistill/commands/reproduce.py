@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from hpcdistill.attempt import StopSignal
     from hpcdistill.mpi.binding import MPI
     from hpcdistill.paper.cells import Cell
-    from hpcdistill.paper.collect import Reached
+    from hpcdistill.paper.collect import CellResult
 
 HELP = "run the papers' experiments, and print their tables with ours beside theirs"
 
@@ -138,7 +138,7 @@ def _print_table(args: argparse.Namespace, chosen: list[Cell]) -> None:
     table_console().print(table)
 
 
-def _row(reached: Reached) -> tuple[str, ...]:
+def _row(reached: CellResult) -> tuple[str, ...]:
     published = f"{reached.cell.published:.2f}"
     also = [", ".join(f"{name} {figure}" for name, figure in reached.cell.also.items())] if reached.cell.also else []
     if reached.mean is None:

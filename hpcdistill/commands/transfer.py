@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from hpcdistill.mpi.binding import MPI
     from hpcdistill.run.experiment import Experiment
-    from hpcdistill.run.transfer import Measured, TransferRequest, TransferResult
+    from hpcdistill.run.transfer import TrainedAccuracies, TransferRequest, TransferResult
 
 HELP = "accuracy of finite networks trained on a distilled set, beside natural images"
 
@@ -88,7 +88,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.bench.report import check_writable, write_json
     from hpcdistill.config import parse_stored
     from hpcdistill.io.checkpoint import read_checkpoint
-    from hpcdistill.io.evaluations import write_evaluation
+    from hpcdistill.io.evaluation_records import write_evaluation
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
@@ -117,7 +117,7 @@ def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
 
 
 def _request(args: argparse.Namespace) -> TransferRequest:
-    from hpcdistill.learning.transfer import L2, Training
+    from hpcdistill.learning.network_training import L2, Training
     from hpcdistill.run.transfer import TransferRequest
 
     default_l2 = L2 if args.parameterization == "standard" else L2 / args.width
@@ -137,7 +137,7 @@ def _figures(file: Path, result: TransferResult) -> str:
     )
 
 
-def _networks(measured: Measured) -> str:
+def _networks(measured: TrainedAccuracies) -> str:
     count, rates = len(measured.accuracies), measured.learning_rates
     spread = f"{min(rates):.3g}" if count == 1 else f"{min(rates):.3g} to {max(rates):.3g}"
     return f"{count} network{'s' * (count > 1)}, learning rate {spread}"
@@ -154,7 +154,7 @@ def _record(
     experiment: Experiment, support: tuple[np.ndarray, np.ndarray], request: TransferRequest, result: TransferResult
 ) -> dict[str, Any]:
     """Return what the run's folder keeps."""
-    from hpcdistill.run.measurement import new_record
+    from hpcdistill.run.evaluation_record import new_record
 
     asked = dataclasses.asdict(request.training) | {
         "width": request.width,

@@ -25,7 +25,7 @@ _REACHED_INTERVAL_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
-class Reached:
+class FurthestStep:
     """How far a run got, saved or not: steps, and seconds spent on them."""
 
     step: int
@@ -68,11 +68,11 @@ class RunNotes:
             self._last_reached = now
             _try_to_write(self._folder / "reached.json", {"step": step, "seconds": seconds})
 
-    def read_reached(self) -> Reached | None:
+    def read_reached(self) -> FurthestStep | None:
         """Return how far an earlier attempt got, or None where that was not noted."""
         note = _read(self._folder / "reached.json")
         try:
-            return Reached(int(note["step"]), float(note["seconds"]))
+            return FurthestStep(int(note["step"]), float(note["seconds"]))
         except (KeyError, TypeError, ValueError):
             return None
 

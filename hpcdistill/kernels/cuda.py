@@ -165,9 +165,9 @@ class CudaBackend:
         check_prepared(h1, h2, self.dtype, [(channels, height, width), (self.n_norms,)])
 
     def _with_room(self, shape: tuple[int, ...]) -> Any:
-        """Return an array on the device around which `layout.room` elements may be read."""
-        size, room = int(np.prod(shape)), self.layout.room
-        return self.device.xp.empty(size + 2 * room, self.dtype)[room : room + size].reshape(shape)
+        """Return an array on the device around which `layout.margin` elements may be read."""
+        size, margin = int(np.prod(shape)), self.layout.margin
+        return self.device.xp.empty(size + 2 * margin, self.dtype)[margin : margin + size].reshape(shape)
 
     def _block(self, kernel: str) -> Block:
         return self.layout.forward if kernel == "block_forward" else self.layout.others

@@ -33,13 +33,13 @@ class Layout:
 
     Attributes:
         scratch_size: elements of global memory for the planes of a block; 0 where they are in shared memory.
-        room: elements that may be read before and after images, wherever they are.
+        margin: elements that may be read before and after images, wherever they are.
     """
 
     forward: PairBlock
     others: PairBlock
     scratch_size: int
-    room: int
+    margin: int
 
     @property
     def flags(self) -> dict[str, Any]:
@@ -47,7 +47,7 @@ class Layout:
         return {
             "kForwardWarps": self.forward.warps, "kForwardBlocks": self.forward.blocks,
             "kForwardImages": self.forward.images, "kWarps": self.others.warps, "kImages": self.others.images,
-            "kStoreShared": self.scratch_size == 0, "kRoom": self.room,
+            "kStoreShared": self.scratch_size == 0, "kMargin": self.margin,
         }  # fmt: skip
 
 
@@ -60,14 +60,14 @@ def choose_layout(
         NotSuitable: nothing fits.
     """
     height, width, channels = image_shape
-    store, room = max(pair.store_size, variance.store_size), max(pair.room, variance.room)
+    store, margin = max(pair.store_size, variance.store_size), max(pair.margin, variance.margin)
     image = channels * height * width + pair.norms
     forward_warps, warps = device.warps(dtype)
 
     def shape(warps: int, blocks: int, planes: int) -> PairBlock | None:
         """Return a block with so many elements of planes in shared memory and as many images as fit beside them."""
         limit = min(device.shared_bytes, device.shared_bytes_in_all // blocks - device.shared_bytes_reserved)
-        sizes = [dtype.itemsize * (2 * warps + planes + (n * image + 2 * room if n else 0)) for n in range(3)]
+        sizes = [dtype.itemsize * (2 * warps + planes + (n * image + 2 * margin if n else 0)) for n in range(3)]
         fitting = [n for n in range(3) if sizes[n] <= limit]
         return PairBlock(warps, blocks, sizes[fitting[-1]], fitting[-1]) if fitting else None
 
@@ -77,4 +77,4 @@ def choose_layout(
         raise NotSuitable("the device has too little shared memory")
     several = shape(max(1, forward_warps // _FORWARD_BLOCKS), _FORWARD_BLOCKS, store)
     forward = several if planes == store and several and several.images else alone
-    return Layout(forward, others, store - planes, room)
+    return Layout(forward, others, store - planes, margin)

@@ -6,6 +6,18 @@ one lane per column, as many as fit its 32 lanes. A *phase* is a set of tasks th
 pooled planes: offset d goes to the pooled offsets ⌊d/2⌋ and ⌈d/2⌉. Offsets that are alike mod 3 do not meet, nor do
 those that are even, or odd and alike mod 4. Either makes nine phases, the fewest there can be, as offsets −1, 0 and 1
 all meet: the first of about the same size, the second with widths that fill a warp better where there are all offsets.
+
+A task of three planes of an 8×8 level, row by row from the top, lanes from left to right (a digit is the plane that the
+lane works on, a dot has nothing to do):
+
+    lane   0       8     15    21        31
+    row 0  00000000 1111111 222222 .........      plane 0: offset (0, 0), 8 × 8 pairs
+    …      00000000 1111111 222222 .........      plane 1: offset (0, 1), 8 × 7 pairs
+    row 7  00000000 1111111 ...... .........      plane 2: offset (1, 2), 7 × 6 pairs
+
+*Entry* is where a lane's column begins among the planes that entered the level from the pooling before. Lanes of two
+planes may stand for the same pixel of the first image; they add to its gradient in different *rounds*. *Margin* is what
+may be read, and is not used, before and after the images: lanes do not ask whether a row exists.
 Not collective; needs no GPU.
 """
 
@@ -26,8 +38,8 @@ from hpcdistill.native import _engine
 LANES = 32
 #: Fields of native/cuda/plan.cuh's Lane, all int32, in its order.
 LANE_FIELDS = (
-    "p", "q", "rows", "flags", "own", "own_stride", "top", "pooled_end", "pooled_even", "pooled_odd", "pooled_stride",
-    "turn",
+    "p", "q", "rows", "flags", "entry", "entry_stride", "top", "pooled_end", "pooled_even", "pooled_odd",
+    "pooled_stride", "round",
 )  # fmt: skip
 _HAS_LEFT, _HAS_RIGHT, _PAIRS_RIGHT, _EMITS, _EVEN_ROWS = 1, 2, 4, 8, 16
 _DROPPED = -(1 << 30)
@@ -46,7 +58,7 @@ class Plane:
 
 
 @dataclass(frozen=True)
-class Store:
+class PlaneStore:
     """Planes that enter a level, one behind the other: where each starts, and how many elements they have."""
 
     starts: dict[tuple[int, int], int]
@@ -62,7 +74,7 @@ class Net:
             n_phases (native/cuda/plan.cuh).
         norms: norms per image.
         store_size: elements of all planes that enter levels.
-        room: elements before and after images that sweeps may read: a row for each box filter, there and back again,
+        margin: elements before and after images that sweeps may read: a row for each box filter, there and back again,
             and those that other planes of a task have more.
         lanes: (tasks, 32, fields) int32.
         phases: task at which each phase begins, and the end of the last one of each level.
@@ -73,7 +85,7 @@ class Net:
     norms: int
     tangent: bool
     store_size: int = 0
-    room: int = 0
+    margin: int = 0
     lanes: np.ndarray = field(default_factory=lambda: np.empty((0, LANES, len(LANE_FIELDS)), np.int32))
     phases: list[int] = field(default_factory=list)
 
@@ -110,15 +122,15 @@ def _make_net(plan: dict[str, Any], *, diagonal_first: bool) -> Net:
         for unit, filters in zip(own_units, accumulate(unit["box"] for unit in own_units), strict=True):
             unit["filters"] = int(filters)
         following = (net.levels[i + 1], stores[i + 1]) if level["emit"] == "pool" else None
-        kinds = _WAYS if following else _WAYS[:1]
-        ways = [[_pack(planes) for planes in _phases(level, kind, diagonal_first)] for kind in kinds]
-        packed = min(ways, key=lambda phases: sum(planes[0].rows for phase in phases for planes in phase))
+        colours = _COLOURINGS if following else _COLOURINGS[:1]
+        packings = [[_pack(planes) for planes in _phases(level, colour, diagonal_first)] for colour in colours]
+        packed = min(packings, key=lambda phases: sum(planes[0].rows for phase in phases for planes in phase))
         level["first_phase"], level["n_phases"] = len(net.phases), len(packed)
         net.phases += accumulate(map(len, packed), initial=len(tasks))
-        level["n_turns"] = 1 + max(turn for phase in packed for planes in phase for turn in _turns(planes))
+        level["n_rounds"] = 1 + max(max(_rounds(planes)) for phase in packed for planes in phase)
         tasks += [_task(level, stores[i], following, planes) for phase in packed for planes in phase]
         more = max(planes[0].rows - planes[-1].rows for phase in packed for planes in phase)
-        net.room = max(net.room, (2 * own_units[-1]["filters"] + more) * level["width"])
+        net.margin = max(net.margin, (2 * own_units[-1]["filters"] + more) * level["width"])
     if tasks:
         net.lanes = np.stack(tasks)
     return net
@@ -133,23 +145,23 @@ def _planes(level: dict[str, Any]) -> list[Plane]:
     ]
 
 
-def _store(level: dict[str, Any]) -> Store:
+def _store(level: dict[str, Any]) -> PlaneStore:
     planes = _planes(level)
     ends = list(accumulate((plane.rows * plane.columns for plane in planes), initial=0))
-    return Store({(plane.dy, plane.dx): start for plane, start in zip(planes, ends, strict=False)}, ends[-1])
+    return PlaneStore({(plane.dy, plane.dx): start for plane, start in zip(planes, ends, strict=False)}, ends[-1])
 
 
-#: Two ways to tell offsets apart, so that those told alike do not meet in the pooled planes.
-_WAYS: tuple[Callable[[int], int], ...] = (lambda d: d % 3, lambda d: 0 if d % 2 == 0 else 1 + (d % 4 == 3))
+#: Two ways to colour offsets with three colours, so that those of one colour do not meet in the pooled planes.
+_COLOURINGS: tuple[Callable[[int], int], ...] = (lambda d: d % 3, lambda d: 0 if d % 2 == 0 else 1 + (d % 4 == 3))
 
 
-def _phases(level: dict[str, Any], kind: Callable[[int], int], diagonal_first: bool) -> list[list[Plane]]:
+def _phases(level: dict[str, Any], colour: Callable[[int], int], diagonal_first: bool) -> list[list[Plane]]:
     """Return the planes of each phase, none empty. A diagonal that comes first is a phase of its own."""
 
     def number(plane: Plane) -> int:
         if diagonal_first and plane.dy == plane.dx == 0:
             return -1
-        return 3 * kind(plane.dy) + kind(plane.dx) if level["emit"] == "pool" else 0
+        return 3 * colour(plane.dy) + colour(plane.dx) if level["emit"] == "pool" else 0
 
     planes = _planes(level)
     return [[plane for plane in planes if number(plane) == k] for k in sorted(set(map(number, planes)))]
@@ -164,43 +176,47 @@ def _pack(planes: list[Plane]) -> list[list[Plane]]:
     tasks: list[list[Plane]] = []
     while waiting:
         task: list[Plane] = []
-        room = LANES
-        while sizes := [(plane.rows, plane.columns) for plane in waiting if plane.columns <= room]:
+        free = LANES
+        while sizes := [(plane.rows, plane.columns) for plane in waiting if plane.columns <= free]:
             best = max(sizes)
             alike = [plane for plane in waiting if (plane.rows, plane.columns) == best]
-            plane = max(alike, key=lambda plane: max(_turns([*task, plane])) == 0)
+            plane = max(alike, key=lambda plane: max(_rounds([*task, plane])) == 0)
             waiting.remove(plane)
             task.append(plane)
-            room -= plane.columns
+            free -= plane.columns
         tasks.append(task)
     return tasks
 
 
-def _turns(planes: list[Plane]) -> list[int]:
+def _rounds(planes: list[Plane]) -> list[int]:
     """Return a number for each plane of a task; those that have columns of the first image in common differ in it."""
-    turns: list[int] = []
+    rounds: list[int] = []
     for i, plane in enumerate(planes):
-        taken = {turn for other, turn in zip(planes[:i], turns, strict=True)
+        taken = {number for other, number in zip(planes[:i], rounds, strict=True)
                  if plane.left < other.left + other.columns and other.left < plane.left + plane.columns}  # fmt: skip
-        turns.append(next(turn for turn in range(i + 1) if turn not in taken))
-    return turns
+        rounds.append(next(number for number in range(i + 1) if number not in taken))
+    return rounds
 
 
 def _task(
-    level: dict[str, Any], store: Store, following: tuple[dict[str, Any], Store] | None, planes: list[Plane]
+    level: dict[str, Any], store: PlaneStore, following: tuple[dict[str, Any], PlaneStore] | None, planes: list[Plane]
 ) -> np.ndarray:
     lanes = np.zeros((LANES, len(LANE_FIELDS)), np.int32)
     lane = 0
-    for plane, turn in zip(planes, _turns(planes), strict=True):
+    for plane, number in zip(planes, _rounds(planes), strict=True):
         for column in range(plane.columns):
-            record = _lane(level, store, following, plane, column) | {"turn": turn}
+            record = _lane(level, store, following, plane, column) | {"round": number}
             lanes[lane] = [record[name] for name in LANE_FIELDS]
             lane += 1
     return lanes
 
 
 def _lane(
-    level: dict[str, Any], store: Store, following: tuple[dict[str, Any], Store] | None, plane: Plane, column: int
+    level: dict[str, Any],
+    store: PlaneStore,
+    following: tuple[dict[str, Any], PlaneStore] | None,
+    plane: Plane,
+    column: int,
 ) -> dict[str, int]:
     width, x = level["width"], plane.left + column
     flags = _HAS_LEFT * (column > 0) | _HAS_RIGHT * (column + 1 < plane.columns)
@@ -208,8 +224,8 @@ def _lane(
         "p": plane.top * width + x,
         "q": (plane.top + plane.dy) * width + x + plane.dx,
         "rows": plane.rows,
-        "own": store.starts[plane.dy, plane.dx] + column,
-        "own_stride": plane.columns,
+        "entry": store.starts[plane.dy, plane.dx] + column,
+        "entry_stride": plane.columns,
         "top": plane.top,
     }
     if following is not None:
@@ -219,7 +235,7 @@ def _lane(
     return record | {"flags": flags}
 
 
-def _pooled(following: dict[str, Any], store: Store, height: int, plane: Plane, x: int) -> dict[str, int]:
+def _pooled(following: dict[str, Any], store: PlaneStore, height: int, plane: Plane, x: int) -> dict[str, int]:
     """Return where column x of the first image goes: pixels p, q of a level are pixels p // 2, q // 2 of the next."""
     even = height // 2 * 2  # an odd height's last row is dropped
     column_p, column_q = x // 2, (x + plane.dx) // 2
@@ -266,7 +282,7 @@ def _struct(name: str, net: Net, image_shape: tuple[int, int, int]) -> str:
     for level in net.levels:
         d = first | level
         levels.append((d["height"], d["width"], d["first_unit"], d["n_units"], d["tangent_in"], Emit(d["emit"]),
-                       d["s_store"], d["t_store"], d["n_turns"], d["first_phase"], d["n_phases"]))  # fmt: skip
+                       d["s_store"], d["t_store"], d["n_rounds"], d["first_phase"], d["n_phases"]))  # fmt: skip
     unused_unit, unused_level = [(*[False] * 4, 0.0, 0.0, 0, 0)], [(0, 0, 0, 0, False, Emit("nothing"), 0, 0, 1, 0, 0)]
     return f"""struct {name} {{
   static constexpr int height = {height}, width = {width}, channels = {channels}, pixels = {height * width};

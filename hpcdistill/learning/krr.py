@@ -66,8 +66,8 @@ class Gradient:
     log_temperature: float = 0.0
 
 
-class Support:
-    """A support set with its factored kernel. Building one is collective; so is `close`.
+class KernelRegression:
+    """Kernel ridge regression on a support set: its factored kernel. Building one is collective; so is `close`.
 
     Args:
         comm: communicator.

@@ -1,7 +1,7 @@
 """What KIP minimises: a loss of predictions, summed over targets, with its derivatives. Not collective.
 
-Both take arrays of NumPy or of a GPU and give what `krr.Support.gradient` needs: the adjoint through kernel ridge
-regression is the same for any loss that is a sum over targets.
+Both take arrays of NumPy or of a GPU and give what `krr.KernelRegression.gradient` needs: the adjoint through kernel
+ridge regression is the same for any loss that is a sum over targets.
 """
 
 from __future__ import annotations

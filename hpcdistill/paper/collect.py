@@ -18,7 +18,7 @@ _IRRELEVANT = (RESUMABLE_KEYS - {"kip.steps"}) | {"seed", "kip.evaluate_every"}
 
 
 @dataclass(frozen=True)
-class Reached:
+class CellResult:
     """What the runs of one cell have reached.
 
     Attributes:
@@ -46,7 +46,7 @@ def cell_folder(folder: Path, cell: Cell) -> Path:
     return folder / cell.row.table / cell.name
 
 
-def collect(folder: Path, cell: Cell) -> Reached:
+def collect(folder: Path, cell: Cell) -> CellResult:
     """Return what the runs in the folder of a cell have reached.
 
     Raises:
@@ -63,7 +63,7 @@ def collect(folder: Path, cell: Cell) -> Reached:
         if len(measured):
             accuracies.append(100 * float(measured[-1]))
             differences += _differences(cell, config, checkpoint)
-    return Reached(cell, tuple(accuracies), tuple(dict.fromkeys(differences)))
+    return CellResult(cell, tuple(accuracies), tuple(dict.fromkeys(differences)))
 
 
 def _check_belongs(path: Path, config: Config, cell: Cell) -> None:

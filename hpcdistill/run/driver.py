@@ -15,7 +15,7 @@ import numpy as np
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.learning.history import History
 from hpcdistill.mpi.collectives import bcast_object
-from hpcdistill.run.evaluation import Evaluator
+from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
 
 

@@ -15,7 +15,7 @@ from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.errors import ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.evaluations import read_evaluation, write_evaluation
+from hpcdistill.io.evaluation_records import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.tally import Tally
 from hpcdistill.method import Method
@@ -23,8 +23,8 @@ from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.accuracies import Accuracies
+from hpcdistill.run.evaluation_record import new_record
 from hpcdistill.run.experiment import Experiment, choose_kernels, load_experiment
-from hpcdistill.run.measurement import new_record
 from hpcdistill.run.origin import Origin, other_splits
 from hpcdistill.run.preprocessing import check_zca
 from hpcdistill.run.recorder import stored_config
@@ -112,11 +112,11 @@ def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) ->
         DataError: the data set has no test split.
     """
     targets = experiment.needed_test_targets()
-    support = experiment.factored_support(x_s)
+    regression = experiment.regression_on(x_s)
     try:
-        return support.evaluate(y_s, targets)
+        return regression.evaluate(y_s, targets)
     finally:
-        support.close()
+        regression.close()
 
 
 def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:

@@ -12,7 +12,7 @@ from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
-from hpcdistill.io.run_notes import Reached
+from hpcdistill.io.run_notes import FurthestStep
 from hpcdistill.learning.history import History
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
@@ -82,7 +82,7 @@ def _check_preprocessing(checkpoint: Checkpoint | None, sha256: str) -> None:
         )
 
 
-def _what_is_lost(checkpoint: Checkpoint | None, reached: Reached | None) -> str:
+def _what_is_lost(checkpoint: Checkpoint | None, reached: FurthestStep | None) -> str:
     """Return how much of what an earlier attempt had computed will be computed again."""
     step, seconds = 0, 0.0
     if checkpoint is not None:

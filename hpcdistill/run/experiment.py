@@ -18,7 +18,7 @@ from hpcdistill.data.sampling import Pool, draw_batch, draw_kernel, draw_subset,
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.learning.assemble import Kernels, Targets
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.method import Method, find_method
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_object, node_communicator, on_root
@@ -127,10 +127,10 @@ class Experiment:
         """Return preprocessed images as uint8 to look at. Collective: rank 0 makes them, which takes ZCA a matrix."""
         return on_root(self.comm, lambda: self.preprocessing.display(x))
 
-    def factored_support(self, x_s: np.ndarray) -> Support:
-        """Return a support of preprocessed images with its kernel factored as configured. Collective; close it."""
+    def regression_on(self, x_s: np.ndarray) -> KernelRegression:
+        """Return kernel ridge regression on preprocessed images, as configured. Collective; close it."""
         solve = self.config.solve
-        return Support(self.comm, self.kernels, x_s, solve.reg, solve.method)
+        return KernelRegression(self.comm, self.kernels, x_s, solve.reg, solve.method)
 
 
 def load_experiment(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.config import Config
-from hpcdistill.data.readers.distilled import DistilledSet, read_distilled
+from hpcdistill.data.readers.distilled import ForeignSet, read_distilled
 from hpcdistill.data.registry import is_foreign_set
 from hpcdistill.data.sampling import draw_support, noise_generator
 from hpcdistill.data.units import UNITS_SAMPLE, check_units
@@ -156,7 +156,7 @@ def _from_distilled(experiment: Experiment, path: Path, say: Callable[[str], Non
     return experiment.preprocessing.apply(found.images), y_s
 
 
-def _is_preprocessed(experiment: Experiment, found: DistilledSet, path: Path, say: Callable[[str], None]) -> bool:
+def _is_preprocessed(experiment: Experiment, found: ForeignSet, path: Path, say: Callable[[str], None]) -> bool:
     """Tell whether images are as kernels see them. Else they are as in the data set, which integers always are.
 
     Without a word of the user, floats are told by their range: raw ones lie within a tenth of that of the data set,

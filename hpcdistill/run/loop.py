@@ -9,7 +9,7 @@ from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.method import load_driver
 from hpcdistill.mpi.collectives import all_meet
 from hpcdistill.run.driver import Driver, Moment, Snapshot
-from hpcdistill.run.evaluation import Evaluator
+from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.recorder import Recorder, noted_changes
 from hpcdistill.run.stop import Boundary

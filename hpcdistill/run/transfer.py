@@ -17,7 +17,7 @@ from hpcdistill.data.sampling import draw_support
 from hpcdistill.jax_runtime import single_precision
 from hpcdistill.learning.assemble import Targets
 from hpcdistill.learning.finite_network import FiniteNetwork
-from hpcdistill.learning.transfer import EVALUATION_ROWS, Trainer, Training
+from hpcdistill.learning.network_training import EVALUATION_ROWS, Trainer, Training
 from hpcdistill.mpi.collectives import agree, gather_objects, node_communicator
 from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.experiment import Experiment
@@ -44,7 +44,7 @@ class TransferRequest:
 
 
 @dataclass(frozen=True)
-class Measured(Accuracies):
+class TrainedAccuracies(Accuracies):
     """Test accuracies of the networks trained on one kind of images, with the learning rate of each."""
 
     learning_rates: tuple[float, ...]
@@ -62,8 +62,8 @@ class TransferResult:
     batch: int
     l2: float
     test_images: int
-    distilled: Measured
-    natural: Measured
+    distilled: TrainedAccuracies
+    natural: TrainedAccuracies
 
 
 @dataclass(frozen=True)
@@ -160,9 +160,9 @@ def _told(experiment: Experiment, outcomes: list[_Outcome | None]) -> Iterator[_
 def _result(
     experiment: Experiment, network: FiniteNetwork, request: TransferRequest, test_images: int, done: list[_Outcome]
 ) -> TransferResult:
-    def measured(kind: str) -> Measured:
+    def measured(kind: str) -> TrainedAccuracies:
         mine = [outcome for outcome in done if outcome.task.kind == kind]
-        return Measured(mine[0].images, tuple(o.accuracy for o in mine), tuple(o.learning_rate for o in mine))
+        return TrainedAccuracies(mine[0].images, tuple(o.accuracy for o in mine), tuple(o.learning_rate for o in mine))
 
     training = request.training
     with single_precision():

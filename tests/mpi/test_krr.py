@@ -9,7 +9,7 @@ from mpi4py import MPI
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.kernels import sweep
 from hpcdistill.learning import assemble, krr, workspace
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.learning.loss import CrossEntropy, SquaredError
 from hpcdistill.learning.workspace import HostWorkspace
 
@@ -22,7 +22,7 @@ LOSSES = {"squared error": SquaredError(), "cross-entropy": CrossEntropy(np.log(
 
 
 def gradient(comm, n_s, n_t, solver="replicated", pair=None, loss=None):
-    support = Support(comm, pair or kernels(), images(n_s, 0), REG, solver)
+    support = KernelRegression(comm, pair or kernels(), images(n_s, 0), REG, solver)
     result = support.gradient(labels(n_s, 0), targets(n_t), loss)
     support.close()
     return result
@@ -31,7 +31,7 @@ def gradient(comm, n_s, n_t, solver="replicated", pair=None, loss=None):
 @pytest.mark.parametrize(("n_s", "n_t"), SIZES)
 def test_loss_and_accuracy_are_those_of_the_definition(comm, n_s, n_t):
     loss, accuracy = dense_loss(kernels(), images(n_s, 0), labels(n_s, 0), n_t, REG)
-    support = Support(comm, kernels(), images(n_s, 0), REG)
+    support = KernelRegression(comm, kernels(), images(n_s, 0), REG)
     for metrics in (support.evaluate(labels(n_s, 0), targets(n_t)), gradient(comm, n_s, n_t)):
         assert metrics.loss == pytest.approx(loss, rel=1e-11)
         assert metrics.accuracy == pytest.approx(accuracy)
@@ -55,8 +55,8 @@ def test_an_evaluation_can_be_left_and_taken_up_anywhere(comm, monkeypatch, n_t,
     """On another number of ranks, too: what is counted does not depend on it."""
     monkeypatch.setattr(krr, "FEWEST_ROWS", rows)
     monkeypatch.setattr(krr, "MOST_ROWS", rows)
-    support, alone = (Support(c, kernels(), images(5, 0), REG) for c in (comm, MPI.COMM_SELF))
-    whole = Support(comm, kernels(), images(5, 0), REG).evaluate(labels(5, 0), targets(n_t))
+    support, alone = (KernelRegression(c, kernels(), images(5, 0), REG) for c in (comm, MPI.COMM_SELF))
+    whole = KernelRegression(comm, kernels(), images(5, 0), REG).evaluate(labels(5, 0), targets(n_t))
     tallies = list(support.tallies(labels(5, 0), targets(n_t)))
     assert [tally.done for tally in tallies] == [*range(rows * comm.Get_size(), n_t, rows * comm.Get_size()), n_t]
     for left in (None, *tallies):
@@ -139,11 +139,11 @@ def test_duplicate_images_without_ridge_name_the_failing_minor_on_every_rank(com
     x_s = images(6, 0)
     x_s[4] = 0 * x_s[1]
     pair = kernels()
-    support = Support(comm, pair, x_s, 1e-3)  # a ridge makes it definite
+    support = KernelRegression(comm, pair, x_s, 1e-3)  # a ridge makes it definite
     support.close()
     for solver in ("replicated", "scalapack"):
         with pytest.raises(NotPositiveDefiniteError, match=r"minor of order \d+ is not positive.*solve.reg") as info:
-            Support(comm, pair, x_s, -2.0, solver)
+            KernelRegression(comm, pair, x_s, -2.0, solver)
         assert comm.allgather(info.value.minor) == [1] * comm.Get_size()
 
 

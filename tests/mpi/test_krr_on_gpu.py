@@ -13,7 +13,7 @@ from hpcdistill.kernels import sweep
 from hpcdistill.kernels.cuda import CudaBackend
 from hpcdistill.kernels.native import NativeBackend
 from hpcdistill.learning.assemble import Kernels
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.learning.loss import CrossEntropy, SquaredError
 from hpcdistill.learning.workspace import GpuWorkspace, HostWorkspace
 from hpcdistill.linalg.gpu import GpuCholesky
@@ -38,7 +38,7 @@ def on_cpu():
 
 
 def gradient(comm, kernels, n_s, n_t, solver="auto", loss=None):
-    support = Support(comm, kernels, images(n_s, 0), REG, solver)
+    support = KernelRegression(comm, kernels, images(n_s, 0), REG, solver)
     result = support.gradient(labels(n_s, 0), targets(n_t), loss)
     support.close()
     return result
@@ -90,7 +90,7 @@ def test_many_chunks_of_rows_give_the_same(comm, device, monkeypatch):
 
 
 def test_evaluations_are_those_of_cpus(comm, device):
-    there, here = (Support(comm, kernels, images(5, 0), REG) for kernels in (on_gpu(device), on_cpu()))
+    there, here = (KernelRegression(comm, kernels, images(5, 0), REG) for kernels in (on_gpu(device), on_cpu()))
     found, wanted = (support.evaluate(labels(5, 0), targets(20)) for support in (there, here))
     assert found.loss == pytest.approx(wanted.loss, rel=1e-12)
     np.testing.assert_array_equal(found.confusion, wanted.confusion)
@@ -99,7 +99,7 @@ def test_evaluations_are_those_of_cpus(comm, device):
 def test_solved_labels_are_those_of_cpus(comm, device):
     solved = []
     for kernels in (on_gpu(device), on_cpu()):
-        support, n_t = Support(comm, kernels, images(5, 0), REG), 20
+        support, n_t = KernelRegression(comm, kernels, images(5, 0), REG), 20
         square = reduce_chunk(comm, support, targets(n_t), np.zeros((8, 8)), QR)
         solved.append(solve_labels(comm, kernels, support, square, n_t, QR))
     assert solved[0].loss == pytest.approx(solved[1].loss, rel=1e-10)
@@ -111,7 +111,7 @@ def test_the_gpu_factors_what_fits_it_on_every_rank(comm, memory_bytes, fits):
     """Where it does not fit one rank's GPU, no rank uses its own."""
     last = comm.Get_rank() == comm.Get_size() - 1
     kernels = on_gpu(HostDevice(memory_bytes=memory_bytes if last else 2**30))
-    small, large = (Support(comm, kernels, images(n, 0), REG) for n in (6 if fits else 5, 6 + fits))
+    small, large = (KernelRegression(comm, kernels, images(n, 0), REG) for n in (6 if fits else 5, 6 + fits))
     assert type(small.factor) is GpuCholesky
     assert type(large.factor) is (ScalapackCholesky if comm.Get_size() > 1 else ReplicatedCholesky)
     assert_same(large.gradient(labels(large.n, 0), targets(7)), gradient(comm, on_cpu(), large.n, 7), 1e-10)
@@ -121,18 +121,18 @@ def test_the_gpu_factors_what_fits_it_on_every_rank(comm, memory_bytes, fits):
 
 def test_labels_are_solved_where_the_support_kernel_fits(comm):
     kernels, size = on_gpu(HostDevice(memory_bytes=1)), 5 + CLASSES
-    support = Support(comm, kernels, images(5, 0), REG)
+    support = KernelRegression(comm, kernels, images(5, 0), REG)
     square = reduce_chunk(comm, support, targets(20), np.zeros((size, size)), QR)
     found = solve_labels(comm, kernels, support, square, 20, QR)
     support.close()
-    fitting = Support(comm, on_gpu(HostDevice()), images(5, 0), REG)
+    fitting = KernelRegression(comm, on_gpu(HostDevice()), images(5, 0), REG)
     wanted = solve_labels(comm, fitting.kernels, fitting, square, 20, QR)
     np.testing.assert_allclose(found.labels, wanted.labels, rtol=0, atol=1e-12 * np.abs(wanted.labels).max())
 
 
 def test_a_support_kernel_that_is_not_positive_names_the_minor_on_every_rank(comm, device):
     with pytest.raises(NotPositiveDefiniteError, match=r"order 1 is not positive.*solve.reg") as info:
-        Support(comm, on_gpu(device), images(6, 0), -2.0)
+        KernelRegression(comm, on_gpu(device), images(6, 0), -2.0)
     assert comm.allgather(info.value.minor) == [1] * comm.Get_size()
 
 

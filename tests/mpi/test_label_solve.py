@@ -7,7 +7,7 @@ from problems import images, kernels, targets
 from mpi4py import MPI
 
 from hpcdistill.learning.assemble import Targets
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.linalg.scalapack import scalapack_least_squares
 from hpcdistill.methods.label_solve.reduction import NORMAL, QR, reduce_chunk, solve_labels
 from hpcdistill.mpi.partition import block_range, chunk_ranges
@@ -17,7 +17,7 @@ N_S, N_T, REG = 7, 61, 1e-6
 
 def solve(comm, reduction, chunk=N_T, reg=REG, n_s=N_S):
     pair, all_targets = kernels(), targets(N_T)
-    support = Support(comm, pair, images(n_s, 0), reg)
+    support = KernelRegression(comm, pair, images(n_s, 0), reg)
     square = np.zeros((n_s + 3, n_s + 3))
     for a, b in chunk_ranges(N_T, chunk):
         part = Targets(lambda i, j, a=a: all_targets.fetch(a + i, a + j), b - a)

@@ -12,7 +12,7 @@ import time
 
 from mpi4py import MPI
 
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.run.recorder import Recorder
 
 #: Seconds of a gradient, or of a checkpoint, of a run that stalls.
@@ -41,7 +41,7 @@ def main():
     if "pause" in options:
         act(Recorder, "save", float(options["pause"]), stall)
     else:
-        act(Support, "gradient", float(options.get("slow", 0)), stall, int(options.get("fail", -1)))
+        act(KernelRegression, "gradient", float(options.get("slow", 0)), stall, int(options.get("fail", -1)))
     sys.argv = sys.argv[module + 1 :]
     runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
 

@@ -12,7 +12,7 @@ from launch import ACTING, run, write_config
 from once import check_unchanged, once
 from own_files import read_own
 
-from hpcdistill.io.evaluations import read_evaluations
+from hpcdistill.io.evaluation_records import read_evaluations
 
 SETTINGS = {
     "preprocess": {"zca": True},

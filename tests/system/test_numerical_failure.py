@@ -11,14 +11,14 @@ from own_files import read_own
 FAILING_RANK = """
 import sys
 from mpi4py import MPI
-from hpcdistill.learning.krr import Support
-gradient, calls = Support.gradient, []
+from hpcdistill.learning.krr import KernelRegression
+gradient, calls = KernelRegression.gradient, []
 def failing(self, *arguments):
     calls.append(None)
     if MPI.COMM_WORLD.Get_rank() == 1 and len(calls) == 3:
         raise LookupError("a cosmic ray")
     return gradient(self, *arguments)
-Support.gradient = failing
+KernelRegression.gradient = failing
 from hpcdistill.__main__ import main
 sys.exit(main())
 """
@@ -26,15 +26,15 @@ sys.exit(main())
 #: Runs the command line with gradients that fail from the fifth on, that is, at step 4.
 FAILING_STEP = """
 import sys
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.errors import NotFiniteError
-gradient, calls = Support.gradient, []
+gradient, calls = KernelRegression.gradient, []
 def failing(self, *arguments):
     calls.append(None)
     if len(calls) == 5:
         raise NotFiniteError("out of range")
     return gradient(self, *arguments)
-Support.gradient = failing
+KernelRegression.gradient = failing
 from hpcdistill.__main__ import main
 sys.exit(main())
 """

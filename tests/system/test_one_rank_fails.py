@@ -9,7 +9,7 @@ from launch import run, write_config
 #: Where a rank saves what it has, or looks whether it still may, after an error that the others may not have met.
 PLACES = [
     ("methods/kip/step.py:kip_gradient", "NotFiniteError", 3),
-    ("learning/krr.py:Support.gradient", "StorageError", 4),
+    ("learning/krr.py:KernelRegression.gradient", "StorageError", 4),
     ("io/checkpoint_write.py:write_checkpoint", "StorageError", 4),
     ("io/checkpoint_write.py:_write_rows", "LookupError", 1),
     ("data/sampling.py:<module>", "EnvironmentSetupError", 2),

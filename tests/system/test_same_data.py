@@ -11,7 +11,7 @@ from own_files import read_own
 from refused import check_refused
 
 from hpcdistill.data.readers import load_dataset
-from hpcdistill.io.evaluations import read_evaluations
+from hpcdistill.io.evaluation_records import read_evaluations
 
 
 def write_own(path, shift=0, size=8):

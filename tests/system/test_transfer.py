@@ -10,7 +10,7 @@ from once import check_unchanged, once
 from refused import check_refused
 from test_numerical_failure import check_numerical
 
-from hpcdistill.io.evaluations import read_evaluations
+from hpcdistill.io.evaluation_records import read_evaluations
 
 QUICK = ("--width", "64", "--steps", "300", "--seeds", "2", "--natural-draws", "3")
 

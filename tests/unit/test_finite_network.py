@@ -10,7 +10,7 @@ from hpcdistill.errors import NotFiniteError
 from hpcdistill.jax_runtime import single_precision
 from hpcdistill.kernels.tangents import TangentsBackend
 from hpcdistill.learning.finite_network import FiniteNetwork, TangentOperator
-from hpcdistill.learning.transfer import EVALUATION_ROWS, MOMENTUM, Trained, Trainer, Training, draw_batches
+from hpcdistill.learning.network_training import EVALUATION_ROWS, MOMENTUM, Trained, Trainer, Training, draw_batches
 
 SHAPE, CLASSES = (6, 6, 2), 3
 CONV, LINEAR = "conv relu pool flatten dense", "flatten dense"

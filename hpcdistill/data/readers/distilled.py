@@ -26,7 +26,7 @@ _OWN_ARRAYS, _OWN_TENSORS = {_PREPROCESSED, "mean", "std"}, {"images", "images_d
 
 
 @dataclass(frozen=True)
-class DistilledSet:
+class ForeignSet:
     """What a file of a distilled set holds.
 
     Attributes:
@@ -58,7 +58,7 @@ def stored_settings(path: Path) -> str:
 
 def read_distilled(
     path: Path, class_names: Sequence[str], images: str = "", labels: str = "", reading: Reading = DEFAULT
-) -> DistilledSet:
+) -> ForeignSet:
     """Read a distilled set.
 
     Args:
@@ -92,7 +92,7 @@ def read_distilled(
 
 def _distilled(
     path: Path, arrays: dict[str, np.ndarray], roles: Roles, class_names: Sequence[str], axes: str, *, own: bool
-) -> DistilledSet:
+) -> ForeignSet:
     images_key, labels_key = roles.images["train"], roles.labels["train"]
     images, note = channels_last(arrays[images_key], f"{path}: {images_key!r}", axes)
     if images.size == 0:
@@ -106,7 +106,7 @@ def _distilled(
     if images.dtype.kind not in "iuf" or (images.dtype.kind == "f" and not np.isfinite(images).all()):
         raise DataError(f"{path}: {images_key!r} of type {images.dtype} are no images of finite numbers.")
     fitted = (arrays["mean"], arrays["std"]) if own else None
-    return DistilledSet(images, labels, True if own else None, fitted, tuple(filter(None, [note, more])))
+    return ForeignSet(images, labels, True if own else None, fitted, tuple(filter(None, [note, more])))
 
 
 def _labels(
@@ -162,7 +162,7 @@ def _order(class_names: Sequence[str], theirs: Sequence[str], where: str) -> np.
     return np.array([list(theirs).index(name) for name in class_names])
 
 
-def _read_folder(folder: Path, class_names: Sequence[str], reading: Reading) -> DistilledSet:
+def _read_folder(folder: Path, class_names: Sequence[str], reading: Reading) -> ForeignSet:
     """Return pictures with the labels of `labels.csv`, or with the classes that their folders are named by."""
     if (folder / LABELS_FILE).is_file():
         try:
@@ -177,4 +177,4 @@ def _read_folder(folder: Path, class_names: Sequence[str], reading: Reading) -> 
     if not paths:
         raise DataError(f"{folder}: holds no folders of pictures, and no {LABELS_FILE}.")
     images = read_pictures(folder, {"train": paths}, reading.size, reading.fit, lambda done, total: None)["train"]
-    return DistilledSet(images, labels, False, notes=tuple(filter(None, [note])))
+    return ForeignSet(images, labels, False, notes=tuple(filter(None, [note])))

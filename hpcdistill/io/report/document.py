@@ -12,8 +12,8 @@ from hpcdistill.io.figures.style import house_style
 from hpcdistill.io.report import pictures
 from hpcdistill.io.report.facts import Facts
 from hpcdistill.io.report.html import facts_table, page, paragraph, preformatted, section, table
-from hpcdistill.io.report.measurements import Measurements, measurements
 from hpcdistill.io.report.pictures import Published
+from hpcdistill.io.report.typed_records import Measurements, measurements
 
 #: Attributes that are shown elsewhere in the report, or say nothing to a reader.
 _ELSEWHERE = ("config", "class_names", "complete", "method", "dataset", "architecture", "step")

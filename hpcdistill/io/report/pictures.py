@@ -13,7 +13,7 @@ from hpcdistill.io.figures.curves import Series, accuracy_by_size, draws, progre
 from hpcdistill.io.figures.labels import Labels, label_bars, label_covariance
 from hpcdistill.io.report.facts import Facts
 from hpcdistill.io.report.html import chart, chart_with_photographs, photograph
-from hpcdistill.io.report.measurements import Draws, Measurements
+from hpcdistill.io.report.typed_records import Draws, Measurements
 from hpcdistill.io.support_origin import support_start
 
 #: Published figures, in %, by images per class, by the name of who published them.

@@ -24,7 +24,7 @@ from hpcdistill.methods.kip.step import (
 )
 from hpcdistill.mpi.collectives import agree_any, bcast_object, on_root
 from hpcdistill.run.driver import Driver, Moment, Snapshot
-from hpcdistill.run.evaluation import Evaluator
+from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
 from hpcdistill.run.recorder import stored_config
@@ -180,14 +180,14 @@ class KipDriver(Driver):
             return False
         if len(experiment.validation) == 0 and experiment.test is None:
             return False
-        support = experiment.factored_support(state.x_s)
+        regression = experiment.regression_on(state.x_s)
         try:
             found = {
-                "validation": self.evaluator.validation(support, state.x_s, state.y_s),
-                "test": self.evaluator.test(support, state.x_s, state.y_s),
+                "validation": self.evaluator.validation(regression, state.x_s, state.y_s),
+                "test": self.evaluator.test(regression, state.x_s, state.y_s),
             }
         finally:
-            support.close()
+            regression.close()
         measured = {name: tally for name, tally in found.items() if tally is not None}
         if not all(np.isfinite(tally.loss) for tally in measured.values()):
             raise NotFiniteError(

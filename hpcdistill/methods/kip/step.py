@@ -13,7 +13,7 @@ from hpcdistill.config import Config
 from hpcdistill.errors import NotFiniteError
 from hpcdistill.learning.adam import Adam
 from hpcdistill.learning.assemble import Kernels, Targets
-from hpcdistill.learning.krr import Gradient, Support
+from hpcdistill.learning.krr import Gradient, KernelRegression
 from hpcdistill.learning.loss import CrossEntropy, Loss, SquaredError
 from hpcdistill.methods.kip.settings import KipConfig
 from hpcdistill.mpi.binding import MPI
@@ -78,11 +78,11 @@ def kip_gradient(comm: MPI.Intracomm, kernels: Kernels, state: KipState, targets
         NotFiniteError: on every rank. Remedy: a smaller learning rate, a larger ridge, float64.
         NotPositiveDefiniteError: on every rank.
     """
-    support = Support(comm, kernels, state.x_s, config.solve.reg, config.solve.method)
+    regression = KernelRegression(comm, kernels, state.x_s, config.solve.reg, config.solve.method)
     try:
-        gradient = support.gradient(state.y_s, targets, make_loss(config, float(state.log_temperature[0])))
+        gradient = regression.gradient(state.y_s, targets, make_loss(config, float(state.log_temperature[0])))
     finally:
-        support.close()
+        regression.close()
     finite = np.isfinite(gradient.loss) and np.isfinite(gradient.images).all() and np.isfinite(gradient.labels).all()
     if not bcast_object(comm, bool(finite)):
         raise NotFiniteError(

@@ -10,7 +10,7 @@ from hpcdistill.data.sampling import draw_support
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.methods.krr import METHOD
 from hpcdistill.run.driver import Driver, Moment, Snapshot
-from hpcdistill.run.evaluation import Evaluator
+from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
 
 
@@ -60,11 +60,11 @@ class KrrDriver(Driver):
         )
         source = draw_support(pool, per_class, experiment.config.seed, draw) if per_class else pool.indices
         x_s, y_s = experiment.natural_support(source)
-        support = experiment.factored_support(x_s)
+        regression = experiment.regression_on(x_s)
         try:
-            measured = self.evaluator.test(support, x_s, y_s)
+            measured = self.evaluator.test(regression, x_s, y_s)
         finally:
-            support.close()
+            regression.close()
         assert measured is not None  # there is a test split: the method needs one
         self.history.add(draw, test_accuracy=measured.accuracy, seconds=self.seconds())
         self._drawn = Snapshot(draw, x_s, y_s, self.history, source, experiment.display(x_s))

@@ -8,11 +8,11 @@ import numpy as np
 
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.methods.label_solve import LabelSolveConfig
 from hpcdistill.methods.label_solve.reduction import REDUCTIONS, reduce_chunk, solve_labels
 from hpcdistill.run.driver import Driver, Moment, Snapshot
-from hpcdistill.run.evaluation import Evaluator
+from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
 
 
@@ -57,24 +57,26 @@ class LabelSolveDriver(Driver):
         if self._solved:
             experiment.reporter.say("this Label Solve is finished already")
             return
-        support = experiment.factored_support(self._images)
+        regression = experiment.regression_on(self._images)
         while self._absorbed < len(indices):
             chunk = indices[self._absorbed : self._absorbed + self._settings.chunk]
             experiment.reporter.advance("Label Solve targets", self._absorbed, len(indices), unit=len(chunk))
             targets = experiment.train_targets(chunk)
-            self._square = reduce_chunk(experiment.comm, support, targets, self._square, self._reduction)
+            self._square = reduce_chunk(experiment.comm, regression, targets, self._square, self._reduction)
             self._chunks, self._absorbed = self._chunks + 1, self._absorbed + len(chunk)
             self.history.add(self._chunks, seconds=self.seconds())
             yield Moment.STEP
-        self._solve(support)
+        self._solve(regression)
 
-    def _solve(self, support: Support) -> None:
+    def _solve(self, regression: KernelRegression) -> None:
         experiment, n_targets = self.experiment, len(self.experiment.pool)
-        solution = solve_labels(experiment.comm, experiment.kernels, support, self._square, n_targets, self._reduction)
+        solution = solve_labels(
+            experiment.comm, experiment.kernels, regression, self._square, n_targets, self._reduction
+        )
         try:
-            measured = self.evaluator.test(support, self._images, solution.labels)
+            measured = self.evaluator.test(regression, self._images, solution.labels)
         finally:
-            support.close()
+            regression.close()
         accuracy = None if measured is None else measured.accuracy
         self.history.add(self._chunks, loss=solution.loss, test_accuracy=accuracy, seconds=self.seconds())
         self._labels, self._solved = solution.labels, True

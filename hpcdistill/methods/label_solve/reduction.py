@@ -23,7 +23,7 @@ import scipy.linalg
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.assemble import Kernels, Targets, support_kernel
-from hpcdistill.learning.krr import Support, rows_at_a_time
+from hpcdistill.learning.krr import KernelRegression, rows_at_a_time
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_array, gather_tree, receive_arrays, send_arrays
@@ -91,20 +91,20 @@ class Solution:
 
 
 def reduce_chunk(
-    comm: MPI.Intracomm, support: Support, targets: Targets, square: np.ndarray, reduction: Reduction
+    comm: MPI.Intracomm, regression: KernelRegression, targets: Targets, square: np.ndarray, reduction: Reduction
 ) -> np.ndarray:
     """Return `square` with all rows of `targets` absorbed, the same on every rank. Collective.
 
     Args:
-        support: the support whose kernel with the targets is meant.
+        regression: on the support whose kernel with the targets is meant.
         targets: a chunk of the target set; each rank evaluates its share.
         square: `(n + classes, n + classes)` float64, zeros at first.
         reduction: `QR` or `NORMAL`.
     """
     local = np.zeros_like(square)
     with agree(comm):
-        for x, y in targets.local_chunks(comm, rows_at_a_time(support.n)):
-            rows = np.hstack([support.target_kernel(x), y])
+        for x, y in targets.local_chunks(comm, rows_at_a_time(regression.n)):
+            rows = np.hstack([regression.target_kernel(x), y])
             if not np.isfinite(rows).all():
                 raise NotFiniteError("K_ts has entries that are not finite. Use kernel.precision=float64.")
             local = reduction.absorb(local, rows)
@@ -116,7 +116,7 @@ def reduce_chunk(
 def solve_labels(
     comm: MPI.Intracomm,
     kernels: Kernels,
-    support: Support,
+    regression: KernelRegression,
     square: np.ndarray,
     n_targets: int,
     reduction: Reduction,
@@ -129,12 +129,12 @@ def solve_labels(
     Raises:
         NotPositiveDefiniteError: on every rank (method normal). Remedy: method qr.
     """
-    n, n_classes = support.n, len(square) - support.n
-    k_ss = support_kernel(comm, kernels.ss, support.handle_ss, support.ss_workspace)
-    notebook_ridge = support.reg / n
+    n, n_classes = regression.n, len(square) - regression.n
+    k_ss = support_kernel(comm, kernels.ss, regression.handle_ss, regression.ss_workspace)
+    notebook_ridge = regression.reg / n
     with agree(comm):
         w = reduction.weights(square, n, notebook_ridge)
-        ridge = support.ridge if reduction is QR else notebook_ridge
-        labels = to_host(k_ss @ support.ss_workspace.asarray(w)) + ridge * w
+        ridge = regression.ridge if reduction is QR else notebook_ridge
+        labels = to_host(k_ss @ regression.ss_workspace.asarray(w)) + ridge * w
         loss = 0.5 * reduction.squares(square, np.vstack([w, -np.eye(n_classes)])) / (n_targets * n_classes)
     return Solution(bcast_array(comm, np.ascontiguousarray(labels)), loss)

@@ -1,5 +1,5 @@
 // Kernels of the backend `cuda`. Compiled at run time behind the constants of one architecture, image shape and type:
-// Real, PairNet, VarianceNet, kRoom, kStoreShared, and of block_forward and of all others: the warps of a block
+// Real, PairNet, VarianceNet, kMargin, kStoreShared, and of block_forward and of all others: the warps of a block
 // (kForwardWarps, kWarps), the images it has in shared memory (kForwardImages, kImages); the blocks of a multiprocessor
 // (kForwardBlocks; hpcdistill/kernels/cuda_plan.py, cuda.py).
 //
@@ -7,7 +7,7 @@
 // memory if they fit, else in global `scratch`; in shared memory, too, the second image with its norms, or both, if
 // those fit. The first one is the same for many pairs, and stays in the cache.
 //
-// Sweeps read rows that are not there, and do not use them: before and after all images, wherever they are, kRoom
+// Sweeps read rows that are not there, and do not use them: before and after all images, wherever they are, kMargin
 // elements may be read.
 #include "levels.cuh"
 
@@ -29,7 +29,7 @@ struct Block {
     shared += 2 * warps;
     store = kStoreShared ? shared : scratch + size_t(blockIdx.x) * kStoreSize;
     if (kStoreShared) shared += kStoreSize;
-    pixels2 = shared + kRoom, norms2 = pixels2 + kImageSize;
+    pixels2 = shared + kMargin, norms2 = pixels2 + kImageSize;
     pixels1 = norms2 + PairNet::norms, norms1 = pixels1 + kImageSize;
   }
 };

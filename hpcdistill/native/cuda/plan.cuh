@@ -20,7 +20,7 @@ struct Level {
   bool tangent_in;
   Emit emit;
   int s_store, t_store;       // where the planes that enter it start in the store of a pair
-  int n_turns;                // see Lane::turn
+  int n_rounds;               // see Lane::round
   int first_phase, n_phases;  // phases[first_phase + k] … phases[first_phase + k + 1] are the tasks of phase k
 };
 
@@ -29,11 +29,11 @@ struct alignas(16) Lane {
   int p, q;  // its first pixel in either image
   int rows;  // of its plane; none for an idle lane, the most in lane 0
   int flags;
-  int own, own_stride;                         // its first element among the planes that enter the level
+  int entry, entry_stride;                     // its first element among the planes that enter the level
   int top;                                     // row of p
   int pooled_end;                              // rows of p from here on are dropped by the pooling
   int pooled_even, pooled_odd, pooled_stride;  // where even and odd rows of p go, at half their row; kDropped
-  int turn;  // lanes that may meet at one pixel p in different planes add to its gradient in turns
+  int round;  // lanes that may meet at one pixel p in different planes add to its gradient one round after another
 };
 constexpr int kHasLeft = 1, kHasRight = 2, kPairsRight = 4, kEmits = 8, kEvenRows = 16;
 constexpr int kDropped = -(1 << 30);

@@ -97,7 +97,7 @@ class Sweep {
   }
 
   // What comes in as row y: products of pixels, or the planes that the level before has pooled. Rows of images that are
-  // not there may be read (kRoom); what is read is not used.
+  // not there may be read (kMargin); what is read is not used.
   __device__ __forceinline__ Covariance<T> enter(int y) const {
     Covariance<T> in{};
     if constexpr (L == 0) {
@@ -107,7 +107,7 @@ class Sweep {
       for (int c = 1; c < Net::channels; ++c)
         in.s = fused(pair_.pixels1[c * Net::pixels + p], pair_.pixels2[c * Net::pixels + q], in.s);
     } else {
-      const int row = max(min(y, lane_.rows - 1), 0), at = lane_.own + row * lane_.own_stride;
+      const int row = max(min(y, lane_.rows - 1), 0), at = lane_.entry + row * lane_.entry_stride;
       in.s = pair_.store[level.s_store + at];
       if constexpr (level.tangent_in) in.t = pair_.store[level.t_store + at];
     }
@@ -234,12 +234,12 @@ class Sweep {
   }
 
   template <class Add>
-  __device__ __forceinline__ void in_turns(const Add& add) const {
-    if constexpr (level.n_turns == 1) {
+  __device__ __forceinline__ void in_rounds(const Add& add) const {
+    if constexpr (level.n_rounds == 1) {
       add();
     } else {
-      for (int turn = 0; turn < level.n_turns; ++turn) {
-        if (lane_.turn == turn) add();
+      for (int k = 0; k < level.n_rounds; ++k) {
+        if (lane_.round == k) add();
         __syncwarp();
       }
     }
@@ -276,7 +276,7 @@ class Sweep {
         g.t *= tape[1];
       }
       if constexpr (M == Mode::adjoint)
-        in_turns([&] {
+        in_rounds([&] {
           if (has(y)) pair_.gradient[Net::channels * Net::pixels + at] += by_norm;
         });
       if constexpr (M == Mode::diagonal_adjoint)
@@ -293,7 +293,7 @@ class Sweep {
   __device__ __forceinline__ void hand_back(Covariance<T> g, int y) {
     if constexpr (L == 0) {
       const int p = lane_.p + y * Net::width, q = lane_.q + y * Net::width;
-      in_turns([&] {
+      in_rounds([&] {
         if (!has(y)) return;
 #pragma unroll
         for (int c = 0; c < Net::channels; ++c) {
@@ -302,7 +302,7 @@ class Sweep {
         }
       });
     } else if (has(y)) {
-      const int at = lane_.own + y * lane_.own_stride;
+      const int at = lane_.entry + y * lane_.entry_stride;
       pair_.store[level.s_store + at] = g.s;
       if constexpr (level.tangent_in) pair_.store[level.t_store + at] = g.t;
     }

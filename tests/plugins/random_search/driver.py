@@ -29,9 +29,9 @@ class SearchDriver(Driver):
         while self.step < METHOD.steps(config):
             source = draw_support(experiment.pool, config.support.images_per_class, config.seed, self.step)
             x_s, y_s = experiment.natural_support(source)
-            support = experiment.factored_support(x_s)
-            found, accuracy = support.evaluate(y_s, targets), self.evaluator.test(support, x_s, y_s).accuracy
-            support.close()
+            regression = experiment.regression_on(x_s)
+            found, accuracy = regression.evaluate(y_s, targets), self.evaluator.test(regression, x_s, y_s).accuracy
+            regression.close()
             if found.loss < self.loss:
                 self.loss, self.source = found.loss, source
             self.step += 1

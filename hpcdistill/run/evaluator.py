@@ -7,7 +7,7 @@ import hashlib
 import numpy as np
 
 from hpcdistill.learning.assemble import Targets
-from hpcdistill.learning.krr import Support
+from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.learning.tally import Tally, no_targets
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
@@ -21,32 +21,34 @@ class Evaluator:
     def __init__(self, experiment: Experiment, store: Store, boundary: Boundary) -> None:
         self._experiment, self._store, self._boundary = experiment, store, boundary
 
-    def test(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
+    def test(self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
         """Return how well the test images are predicted, or None where there are none. Collective.
 
         Args:
-            support: of the images `x_s`.
+            regression: on the images `x_s`.
 
         Raises:
             StopRequested: on every rank; what is counted so far is saved.
         """
         targets = self._experiment.test_targets()
-        return None if targets is None else self._evaluate(support, x_s, y_s, targets, "test")
+        return None if targets is None else self._evaluate(regression, x_s, y_s, targets, "test")
 
-    def validation(self, support: Support, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
+    def validation(self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
         """Return the same on the validation images, or None where none are held out. Collective."""
         indices = self._experiment.validation
         if len(indices) == 0:
             return None
         targets = self._experiment.train_targets(indices, "validation images")
-        return self._evaluate(support, x_s, y_s, targets, "validation")
+        return self._evaluate(regression, x_s, y_s, targets, "validation")
 
-    def _evaluate(self, support: Support, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str) -> Tally:
+    def _evaluate(
+        self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str
+    ) -> Tally:
         comm, what = self._experiment.comm, _fingerprint(x_s, y_s, split)
         tally = before = on_root(comm, lambda: self._read(what, y_s.shape[1]))
         if before.done:
             self._experiment.reporter.say(f"evaluation goes on after {before.done} of {targets.count} {split} images")
-        for tally in support.tallies(y_s, targets, before):
+        for tally in regression.tallies(y_s, targets, before):
             targets.report(tally.done, targets.count)
             if tally.done < targets.count:
                 if comm.Get_rank() == 0:

@@ -5,7 +5,7 @@ import threading
 import pytest
 
 from hpcdistill.errors import CheckpointError, StorageError
-from hpcdistill.io.evaluations import read_evaluation, read_evaluations, write_evaluation
+from hpcdistill.io.evaluation_records import read_evaluation, read_evaluations, write_evaluation
 
 RECORD = {"kind": "distilled", "key": "0123", "accuracy": 0.5}
 
