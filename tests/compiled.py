@@ -1,5 +1,6 @@
-"""What tests have compiled, kept from one run to the next in `~/.cache/hpcdistill/tests` (or `$XDG_CACHE_HOME/…`).
+"""What tests have compiled, or computed as a reference, kept from one run to the next.
 
+It lies in `~/.cache/hpcdistill/tests` (or `$XDG_CACHE_HOME/…`).
 A file's name is a hash of all that decides what is in it. Whatever lies there may be removed at any time.
 """
 
@@ -8,9 +9,12 @@ import hashlib
 import os
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
+
+import numpy as np
 
 from hpcdistill.kernels.jax_cache import processor_id
 
@@ -45,16 +49,34 @@ def shared_library(source, header, *flags):
 
 def kept_text(key, make):
     """Return the text that `make()` returns, or has returned before for the same key, a list of texts and bytes."""
-    digest = hashlib.sha256()
-    for part in key:
-        digest.update(hashlib.sha256(part if isinstance(part, bytes) else str(part).encode()).digest())
-    path = FOLDER / "texts" / digest.hexdigest()[:24]
+    path = FOLDER / "texts" / _digest(key)
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
         made = path.with_suffix(f".{os.getpid()}")
         made.write_text(make())
         made.replace(path)
     return path.read_text()
+
+
+def kept_array(key, make):
+    """Return the array that `make()` returns, or has returned before for the same key, a list of texts and bytes."""
+    path = FOLDER / "arrays" / f"{_digest(key)}.npy"
+    try:
+        return np.load(path)
+    except (OSError, ValueError, EOFError):  # not there yet, or a disk was full
+        made = make()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, delete=False) as file:
+        np.save(file, made)
+    Path(file.name).replace(path)
+    return made
+
+
+def _digest(key):
+    digest = hashlib.sha256()
+    for part in key:
+        digest.update(hashlib.sha256(part if isinstance(part, bytes) else str(part).encode()).digest())
+    return digest.hexdigest()[:24]
 
 
 @contextmanager

@@ -7,6 +7,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -184,8 +185,11 @@ void check(const Network& net, const std::string& type) {
 
 }  // namespace
 
-int main() {
+// usage: engine_test [PIXELS]: only networks for images of at most so many pixels
+int main(int argc, char** argv) {
+  const int most = argc > 1 ? std::atoi(argv[1]) : 1000;
   for (const Network& net : networks()) {
+    if (net.height * net.width > most) continue;
     check<float>(net, "float32");
     check<double>(net, "float64");
   }

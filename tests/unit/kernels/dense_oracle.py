@@ -3,7 +3,24 @@
 S[i, j, y, x, y', x'] is the covariance of pixel (y, x) of image i with pixel (y', x') of image j, T the tangent kernel.
 """
 
+from pathlib import Path
+
 import numpy as np
+from compiled import kept_array
+
+
+def kept_kernel(architecture, x1, x2):
+    """Return the same for images that are the same in every run: it is kept from one run to the next."""
+    source = Path(__file__).read_bytes()
+    key = [source, np.__version__, architecture, x1.dtype, x1.shape, x2.shape, _bytes(x1), _bytes(x2)]
+    return kept_array(key, lambda: kernel(architecture, x1, x2))
+
+
+def _bytes(x):
+    """Return the bytes that count: of the 16 of x86's long double the last 6 are anything."""
+    if x.dtype == np.longdouble and np.finfo(x.dtype).nmant == 63:
+        x = np.ascontiguousarray(x).reshape(-1).view(np.uint8).reshape(-1, x.dtype.itemsize)[:, :10]
+    return np.ascontiguousarray(x).tobytes()
 
 
 def kernel(architecture, x1, x2):

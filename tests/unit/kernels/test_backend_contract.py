@@ -81,7 +81,7 @@ class Case:
         return np.random.default_rng(seed).normal(size=(n, *self.shape)).astype(self.dtype)
 
     def oracle(self, x1, x2):
-        return dense_oracle.kernel(self.architecture, x1.astype(np.longdouble), x2.astype(np.longdouble))
+        return dense_oracle.kept_kernel(self.architecture, x1.astype(np.longdouble), x2.astype(np.longdouble))
 
     def differences(self, x1, x2, cotangent, step=1e-4, order=2):
         """Return d/dx1 Σ cotangent ∘ K along a random direction per image, by central differences.

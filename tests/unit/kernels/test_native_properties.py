@@ -1,5 +1,6 @@
 """Backend `native`: what holds for any architecture and any images, by random search."""
 
+import dense_oracle
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -62,7 +63,7 @@ def networks(draw, divisible=False):
     kind = draw(st.sampled_from(["ntk", "nngp"]))
     # Weaker weights would leave nothing but the bias: all patches would nearly coincide.
     w_std, b_std = draw(st.floats(1.0, 2.5)), draw(st.sampled_from([0.0, 0.1, 0.7]))
-    return Network(text, (height, width, channels), kind, w_std, b_std)
+    return Network(text, (height, width, channels), kind, w_std, b_std, dense_oracle.kernel)
 
 
 def assert_small(difference, scale, tolerance):
