@@ -10,11 +10,12 @@ import numpy as np
 from hpcdistill.config import RESUMABLE_KEYS, Config, parse_stored
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
+from hpcdistill.method import find_method
 from hpcdistill.paper.cells import Cell
 from hpcdistill.schema import flatten
 
-#: Keys that say where and how a run is computed and saved, not what.
-_IRRELEVANT = (RESUMABLE_KEYS - {"kip.steps"}) | {"seed", "kip.evaluate_every"}
+#: Keys that say where and how a run is computed and saved, not what, besides those that a resumed run may change.
+_IRRELEVANT = frozenset({"seed", "kip.evaluate_every"})
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,9 @@ def _check_belongs(path: Path, config: Config, cell: Cell) -> None:
 
 def _differences(cell: Cell, config: Config, checkpoint: Checkpoint) -> list[str]:
     mine, wanted = flatten(config), flatten(cell.config())
+    irrelevant = _IRRELEVANT | RESUMABLE_KEYS | find_method(config.method).resumable
     found = [f"{key}={mine[key]} ({wanted[key]})" for key in wanted
-             if key not in _IRRELEVANT and key != "kip.steps" and mine[key] != wanted[key]]  # fmt: skip
+             if key not in irrelevant and mine[key] != wanted[key]]  # fmt: skip
     step = checkpoint.attribute("step")
     if config.method == "kip" and step != wanted["kip.steps"]:
         found.append(f"{step} steps ({wanted['kip.steps']})")

@@ -42,7 +42,7 @@ MAY_IMPORT = {
     "api": BELOW_RUN | {"run"},
     "neural_tangents": {"api", "errors"},
     "bench": BELOW_RUN | {"run", "methods"},
-    "paper": {"errors", "config", "schema", "data", "io"},
+    "paper": {"errors", "method", "config", "schema", "data", "io"},
     "cluster": {"errors", "plugins", "whole_file", "attempt", "config", "schema", "progress", "io", "method"},
     "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
 }

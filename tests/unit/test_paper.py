@@ -55,7 +55,7 @@ def test_runs_are_collected_with_what_they_do_differently(tmp_path):
     folder = cell_folder(tmp_path, CELL)
     assert collect(tmp_path, CELL).mean is None
     save(folder, "seed=0", [0.5, 0.96, np.nan], 300, "kip.batch=1000", "kip.steps=300")
-    save(folder, "seed=1", [0.98], 10000, "seed=1", "checkpoint.every=7")
+    save(folder, "seed=1", [0.98], 10000, "seed=1", "checkpoint.every=7", "kip.patience=3", "kernel.backend=native")
     save(folder, "seed=2", [np.nan], 0, "seed=2")
     reached = collect(tmp_path, CELL)
     assert reached.accuracies == pytest.approx((96.0, 98.0))
