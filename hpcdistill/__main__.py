@@ -55,8 +55,8 @@ def build_parser() -> argparse.ArgumentParser:
 def main(arguments: list[str] | None = None) -> int:
     """Run a command and return its exit code."""
     share_cores()
-    args = build_parser().parse_args(arguments)
     try:
+        args = build_parser().parse_args(arguments)
         return args.main(args) if args.acts else 0
     except HpcDistillError as error:
         if is_first_rank():

@@ -20,7 +20,15 @@ import tomli_w
 
 from hpcdistill.architecture import NAMES_HELP, Architecture, parse_architecture
 from hpcdistill.errors import ConfigError
-from hpcdistill.method import DEFAULT, Method, find_method, known_methods, own_methods, unknown_method
+from hpcdistill.method import (
+    DEFAULT,
+    Method,
+    find_method,
+    method_names,
+    own_methods,
+    unknown_method,
+    usable_methods,
+)
 from hpcdistill.schema import SectionType, apply_setting, build, flatten, key, toml_value
 
 PRECISIONS = ("mixed", "float64", "float32")
@@ -244,11 +252,13 @@ def parse_config(
 def _methods_for(table: Mapping[str, Any], where: str) -> Mapping[str, Method]:
     """Return the methods that a table may name: other packages are asked only where this one's do not tell."""
     own, method = own_methods(), table.get("method", DEFAULT)
-    told = isinstance(method, str) and method in own and table.keys() <= _COMMON | own.keys()
-    known = own if told else known_methods()
-    if isinstance(method, str) and method not in known:
+    others = {*table, method if isinstance(method, str) else ""} - _COMMON - own.keys()
+    if isinstance(method, str) and method in _COMMON:
+        raise ConfigError(f"{where}: method is {method!r}, which is a key or section of any configuration.")
+    found = {name: find_method(name) for name in method_names() if name in others} if others else {}
+    if isinstance(method, str) and method not in own | found:
         raise ConfigError(f"{where}: {unknown_method(method)}")
-    return known
+    return own | found
 
 
 def _sections(config: Config) -> list[str]:
@@ -326,6 +336,6 @@ def _check_together(config: Config) -> None:
     if support.images_per_class == 0 and not method.takes_all:
         raise ConfigError(f"support.images_per_class must be at least 1 for method {config.method!r}, not 0.")
     if not method.learns_images and (support.init != "natural" or support.corruption):
-        learn = " or ".join(repr(one.name) for one in known_methods().values() if one.learns_images)
+        learn = " or ".join(repr(one.name) for one in usable_methods().values() if one.learns_images)
         raise ConfigError(f"support.init and support.corruption are for method {learn}, not {config.method!r}.")
     method.check(config)

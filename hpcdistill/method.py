@@ -6,6 +6,8 @@ rest of the package knows methods by this registry alone.
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -117,9 +119,18 @@ def own_methods() -> dict[str, Method]:
     return {name: find_method(name) for name in _OWN}
 
 
-def known_methods() -> dict[str, Method]:
-    """Return all methods by name: this package's, then those that others add."""
-    return own_methods() | {name: find_method(name) for name in added("methods") if name not in _OWN}
+def method_names() -> list[str]:
+    """Return the names of all methods: this package's, then those that others add."""
+    return [*_OWN, *(name for name in added("methods") if name not in _OWN)]
+
+
+def usable_methods() -> dict[str, Method]:
+    """Return all methods by name, but for those of other packages that cannot be imported: who names one is told."""
+    usable = {}
+    for name in method_names():
+        with suppress(EnvironmentSetupError):
+            usable[name] = find_method(name)
+    return usable
 
 
 @cache
@@ -135,12 +146,14 @@ def find_method(name: str) -> Method:
     method: Method = load_object(f"method {name!r}", reference)
     if method.name != name:
         raise EnvironmentSetupError(f"method {name!r}: {reference} calls itself {method.name!r}. Give both one name.")
+    if method.settings is not None and not is_dataclass(method.settings):
+        raise EnvironmentSetupError(f"method {name!r}: its settings, {method.settings}, are no dataclass.")
     return method
 
 
 def unknown_method(name: str) -> str:
     """Return what to say of a name that no method has."""
-    return f"method is {name!r}. Valid: {', '.join(known_methods())}; one of another package needs that installed."
+    return f"method is {name!r}. Valid: {', '.join(method_names())}; one of another package needs that installed."
 
 
 def described(name: str) -> Method:

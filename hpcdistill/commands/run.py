@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from hpcdistill.attempt import StopSignal
 from hpcdistill.commands.arguments import Parser
 from hpcdistill.config import config_class, load_config
-from hpcdistill.method import known_methods
+from hpcdistill.method import usable_methods
 from hpcdistill.schema import describe_keys
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def add_arguments(parser: Parser) -> None:
 
 
 def _describe_keys() -> str:
-    keys = describe_keys(config_class(known_methods()))
+    keys = describe_keys(config_class(usable_methods()))
     return f"configuration keys, their defaults and meaning:\n{keys}"
 
 

@@ -4,7 +4,7 @@ import pytest
 
 from hpcdistill.config import adjusted_keys, config_class, load_config, parse_config, why_not_resumed
 from hpcdistill.errors import ConfigError
-from hpcdistill.method import known_methods
+from hpcdistill.method import usable_methods
 from hpcdistill.schema import describe_keys
 
 
@@ -15,7 +15,7 @@ def test_to_toml_comes_back_the_same():
 
 
 def test_an_empty_file_gives_the_defaults():
-    assert parse_config("") == config_class(known_methods())()
+    assert parse_config("") == config_class(usable_methods())()
 
 
 def test_settings_win_over_the_file(tmp_path):
@@ -83,7 +83,7 @@ def test_what_a_resumed_run_may_change():
 
 
 def test_help_lists_every_key():
-    text = describe_keys(config_class(known_methods()))
+    text = describe_keys(config_class(usable_methods()))
     assert "kip.learning_rate" in text
     assert "solve.reg" in text
     assert "(mixed | float64 | float32)" in text

@@ -1,0 +1,66 @@
+"""The registry of methods, and what is said of those of other packages that cannot be used."""
+
+import pytest
+
+from hpcdistill import method
+from hpcdistill.config import config_class, parse_config
+from hpcdistill.errors import ConfigError, EnvironmentSetupError
+from hpcdistill.schema import describe_keys
+
+
+class NoDataclass:
+    steps = 3
+
+
+def make(called, settings=None):
+    return type(called, (method.Method,), {"name": called, "help": "something", "settings": settings})()
+
+
+GOOD, OTHER, UNFIT, DATA, KIP = make("good"), make("other"), make("unfit", NoDataclass), make("data"), make("kip")
+
+
+@pytest.fixture(autouse=True)
+def installed(monkeypatch):
+    """Methods of another package, some of them broken."""
+    names = {"good": "GOOD", "misnamed": "OTHER", "unfit": "UNFIT", "data": "DATA", "kip": "KIP", "typo": "NOTHING"}
+    references = {name: f"test_method:{attribute}" for name, attribute in names.items()}
+    monkeypatch.setattr(method, "added", lambda group: references | {"absent": "not_there:METHOD"})
+    method.find_method.cache_clear()
+    yield
+    method.find_method.cache_clear()
+
+
+def test_one_without_settings():
+    assert parse_config('method = "good"').method == "good"
+
+
+@pytest.mark.parametrize(("name", "error", "message"), [
+    ("absent", EnvironmentSetupError, "method 'absent': not_there:METHOD.* cannot be imported .*not_there.*Mend"),
+    ("typo", EnvironmentSetupError, "method 'typo': test_method:NOTHING.* cannot be imported .*NOTHING"),
+    ("misnamed", EnvironmentSetupError, "method 'misnamed': test_method:OTHER calls itself 'other'"),
+    ("unfit", EnvironmentSetupError, "method 'unfit': its settings, .*NoDataclass.*, are no dataclass"),
+    ("data", ConfigError, "configuration: method is 'data', which is a key or section of any configuration"),
+    ("unknown", ConfigError, "configuration: method is 'unknown'. Valid: kip, label_solve, krr, good, .*needs that"),
+])  # fmt: skip
+def test_what_cannot_be_used(name, error, message):
+    with pytest.raises(error, match=message):
+        parse_config(f'method = "{name}"')
+
+
+def test_no_text():
+    with pytest.raises(ConfigError, match="method must be text"):
+        parse_config("method = [1]")
+
+
+def test_broken_ones_do_not_disturb_the_others():
+    assert list(method.usable_methods()) == ["kip", "label_solve", "krr", "good", "data"]
+    assert "good: something" in describe_keys(config_class(method.usable_methods()))
+
+
+def test_the_name_of_an_own_one_is_the_own_one():
+    assert method.find_method("kip") is method.own_methods()["kip"]
+
+
+def test_of_one_that_is_not_installed_its_name_is_known():
+    found = method.described("gone")
+    assert (found.title, found.learns_images) == ("gone", False)
