@@ -253,8 +253,8 @@ def _methods_for(table: Mapping[str, Any], where: str) -> Mapping[str, Method]:
     """Return the methods that a table may name: other packages are asked only where this one's do not tell."""
     own, method = own_methods(), table.get("method", DEFAULT)
     others = {*table, method if isinstance(method, str) else ""} - _COMMON - own.keys()
-    if isinstance(method, str) and method in _COMMON:
-        raise ConfigError(f"{where}: method is {method!r}, which is a key or section of any configuration.")
+    if isinstance(method, str) and method and (method in _COMMON or hasattr(Config, method)):
+        raise ConfigError(f"{where}: method is {method!r}, which is a name of any configuration.")
     found = {name: find_method(name) for name in method_names() if name in others} if others else {}
     if isinstance(method, str) and method not in own | found:
         raise ConfigError(f"{where}: {unknown_method(method)}")
@@ -269,12 +269,16 @@ def _sections(config: Config) -> list[str]:
 def parse_stored(text: str, settings: list[str] = [], where: str = "checkpoint") -> Config:  # noqa: B006 - never changed
     """Return the configuration that a checkpoint was made with, with settings applied; see `parse_config`.
 
-    Keys that are younger than it have the values that it was made with.
+    Keys that are younger than it have the values that it was made with. Sections of other methods than its own that are
+    not installed here are left out.
     """
     try:
         sections = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         sections = {}  # and `parse_config` says what is wrong
+    gone = sections.keys() - _COMMON - own_methods().keys() - {sections.get("method")}
+    if gone and (gone := gone - set(method_names())):  # of methods that were installed when it was made, and not used
+        text = tomli_w.dumps({name: section for name, section in sections.items() if name not in gone})
     younger = [f"{section}.{name}={value}" for (section, name), value in _BEFORE.items()
                if name not in sections.get(section, {})]  # fmt: skip
     return parse_config(text, [*younger, *settings], where)

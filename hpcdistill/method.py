@@ -148,6 +148,7 @@ def find_method(name: str) -> Method:
         raise EnvironmentSetupError(f"method {name!r}: {reference} calls itself {method.name!r}. Give both one name.")
     if method.settings is not None and not is_dataclass(method.settings):
         raise EnvironmentSetupError(f"method {name!r}: its settings, {method.settings}, are no dataclass.")
+    method.title = method.title or name
     return method
 
 

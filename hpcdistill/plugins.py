@@ -37,8 +37,9 @@ def load_object(name: str, reference: str) -> Any:
     module, _, attribute = reference.partition(":")
     try:
         return getattr(importlib.import_module(module), attribute.strip())
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # whatever a package of others does while it is imported
+        why = " ".join(str(error).split()) or type(error).__name__
         raise EnvironmentSetupError(
-            f"{name}: {reference}, which an installed package adds, cannot be imported ({error}). "
+            f"{name}: {reference}, which an installed package adds, cannot be imported ({why}). "
             "Mend or remove that package."
         ) from error

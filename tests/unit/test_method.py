@@ -3,7 +3,7 @@
 import pytest
 
 from hpcdistill import method
-from hpcdistill.config import config_class, parse_config
+from hpcdistill.config import config_class, parse_config, parse_stored
 from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.schema import describe_keys
 
@@ -39,7 +39,7 @@ def test_one_without_settings():
     ("typo", EnvironmentSetupError, "method 'typo': test_method:NOTHING.* cannot be imported .*NOTHING"),
     ("misnamed", EnvironmentSetupError, "method 'misnamed': test_method:OTHER calls itself 'other'"),
     ("unfit", EnvironmentSetupError, "method 'unfit': its settings, .*NoDataclass.*, are no dataclass"),
-    ("data", ConfigError, "configuration: method is 'data', which is a key or section of any configuration"),
+    ("data", ConfigError, "configuration: method is 'data', which is a name of any"),
     ("unknown", ConfigError, "configuration: method is 'unknown'. Valid: kip, label_solve, krr, good, .*needs that"),
 ])  # fmt: skip
 def test_what_cannot_be_used(name, error, message):
@@ -64,3 +64,9 @@ def test_the_name_of_an_own_one_is_the_own_one():
 def test_of_one_that_is_not_installed_its_name_is_known():
     found = method.described("gone")
     assert (found.title, found.learns_images) == ("gone", False)
+
+
+def test_sections_of_methods_that_are_gone_are_left_out_of_stored_configurations():
+    assert parse_stored("[gone]\nx = 1\n[kip]\nsteps = 7\n").kip.steps == 7
+    with pytest.raises(ConfigError, match="unknown key 'gone'"):
+        parse_config("[gone]\nx = 1\n")
