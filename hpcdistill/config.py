@@ -175,7 +175,9 @@ _COMMON = frozenset(f.name for f in dataclasses.fields(Config))
 
 def config_class(methods: Mapping[str, Method]) -> type[Config]:
     """Return the class of configurations with a section for each of these methods."""
-    return _config_class(tuple(methods.values()))
+    return _config_class(
+        tuple(one for one in methods.values() if one.name not in _COMMON and not hasattr(Config, one.name))
+    )
 
 
 @cache

@@ -144,6 +144,8 @@ def find_method(name: str) -> Method:
     if reference is None:
         raise ConfigError(unknown_method(name))
     method: Method = load_object(f"method {name!r}", reference)
+    if not name.isidentifier():
+        raise EnvironmentSetupError(f"method {name!r}: must be named as in Python: letters, digits and _.")
     if method.name != name:
         raise EnvironmentSetupError(f"method {name!r}: {reference} calls itself {method.name!r}. Give both one name.")
     if method.settings is not None and not is_dataclass(method.settings):

@@ -1,4 +1,4 @@
-"""What other packages add to this one, found by name: methods, kernel backends, readers of data, schedulers.
+"""What other packages add to this one, found by name: methods, kernel backends, readers of data.
 
 A package adds something by an entry point of its `pyproject.toml`, which names a module and an object in it:
 

@@ -22,7 +22,8 @@ GOOD, OTHER, UNFIT, DATA, KIP = make("good"), make("other"), make("unfit", NoDat
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
     """Methods of another package, some of them broken."""
-    names = {"good": "GOOD", "misnamed": "OTHER", "unfit": "UNFIT", "data": "DATA", "kip": "KIP", "typo": "NOTHING"}
+    names = {"good": "GOOD", "misnamed": "OTHER", "unfit": "UNFIT", "data": "DATA", "kip": "KIP", "typo": "NOTHING",
+             "my-method": "GOOD"}  # fmt: skip
     references = {name: f"test_method:{attribute}" for name, attribute in names.items()}
     monkeypatch.setattr(method, "added", lambda group: references | {"absent": "not_there:METHOD"})
     method.find_method.cache_clear()
@@ -40,6 +41,7 @@ def test_one_without_settings():
     ("misnamed", EnvironmentSetupError, "method 'misnamed': test_method:OTHER calls itself 'other'"),
     ("unfit", EnvironmentSetupError, "method 'unfit': its settings, .*NoDataclass.*, are no dataclass"),
     ("data", ConfigError, "configuration: method is 'data', which is a name of any"),
+    ("my-method", EnvironmentSetupError, "method 'my-method': must be named as in Python"),
     ("unknown", ConfigError, "configuration: method is 'unknown'. Valid: kip, label_solve, krr, good, .*needs that"),
 ])  # fmt: skip
 def test_what_cannot_be_used(name, error, message):
