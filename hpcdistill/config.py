@@ -175,9 +175,7 @@ _COMMON = frozenset(f.name for f in dataclasses.fields(Config))
 
 def config_class(methods: Mapping[str, Method]) -> type[Config]:
     """Return the class of configurations with a section for each of these methods."""
-    return _config_class(
-        tuple(one for one in methods.values() if one.name not in _COMMON and not hasattr(Config, one.name))
-    )
+    return _config_class(tuple(one for one in methods.values() if not _is_taken(one.name)))
 
 
 @cache
@@ -255,12 +253,17 @@ def _methods_for(table: Mapping[str, Any], where: str) -> Mapping[str, Method]:
     """Return the methods that a table may name: other packages are asked only where this one's do not tell."""
     own, method = own_methods(), table.get("method", DEFAULT)
     others = {*table, method if isinstance(method, str) else ""} - _COMMON - own.keys()
-    if isinstance(method, str) and method and (method in _COMMON or hasattr(Config, method)):
+    if isinstance(method, str) and _is_taken(method):
         raise ConfigError(f"{where}: method is {method!r}, which is a name of any configuration.")
     found = {name: find_method(name) for name in method_names() if name in others} if others else {}
     if isinstance(method, str) and method not in own | found:
         raise ConfigError(f"{where}: {unknown_method(method)}")
     return own | found
+
+
+def _is_taken(name: str) -> bool:
+    """Tell whether no method can have this name, because something of every configuration has it."""
+    return name in _COMMON or hasattr(Config, name)
 
 
 def _sections(config: Config) -> list[str]:

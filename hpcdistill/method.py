@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from hpcdistill.errors import ConfigError, EnvironmentSetupError
-from hpcdistill.plugins import added, load_object
+from hpcdistill.plugins import find, known, load_object
 
 if TYPE_CHECKING:
     import numpy as np
@@ -121,7 +121,7 @@ def own_methods() -> dict[str, Method]:
 
 def method_names() -> list[str]:
     """Return the names of all methods: this package's, then those that others add."""
-    return [*_OWN, *(name for name in added("methods") if name not in _OWN)]
+    return list(known("methods", _OWN))
 
 
 def usable_methods() -> dict[str, Method]:
@@ -140,7 +140,7 @@ def find_method(name: str) -> Method:
     Raises:
         ConfigError: there is none of that name.
     """
-    reference = _OWN.get(name) or added("methods").get(name)
+    reference = find("methods", _OWN, name)
     if reference is None:
         raise ConfigError(unknown_method(name))
     method: Method = load_object(f"method {name!r}", reference)

@@ -11,6 +11,7 @@ What this package brings itself is listed in the same form, where each kind of t
 from __future__ import annotations
 
 import importlib
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
@@ -23,6 +24,16 @@ def added(group: str) -> dict[str, str]:
     from importlib.metadata import entry_points
 
     return {one.name: one.value for one in sorted(entry_points(group=f"hpcdistill.{group}"), key=lambda one: one.name)}
+
+
+def known(group: str, own: Mapping[str, str]) -> dict[str, str]:
+    """Return all of a group as "module:object" by name: this package's `own`, then what others add by other names."""
+    return {**own, **{name: reference for name, reference in added(group).items() if name not in own}}
+
+
+def find(group: str, own: Mapping[str, str], name: str) -> str | None:
+    """Return one of them, None where there is none; other packages are asked only where it is not an own one."""
+    return own.get(name) or added(group).get(name)
 
 
 def load_object(name: str, reference: str) -> Any:

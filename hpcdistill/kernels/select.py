@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import ConfigError, NotSuitable
 from hpcdistill.kernels.base import KernelBackend
-from hpcdistill.plugins import added, load_object
+from hpcdistill.plugins import find, known, load_object
 
 #: Where the class of each backend is: imported only when asked. In order of preference, the most special first and the
 #: most general last. A backend that serves fewer cases faster is one more line above those that it replaces. What other
@@ -26,12 +26,12 @@ DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
 
 def check_backend_name(name: str) -> None:
     """Raise `ConfigError` unless this is "auto" or the name of a backend. Not collective."""
-    if name not in ("auto", *BACKENDS) and name not in added("backends"):
-        raise ConfigError(f"kernel.backend {name!r} is unknown. Valid: auto, {', '.join(_names())}.")
+    if name != "auto" and find("backends", BACKENDS, name) is None:
+        raise ConfigError(f"kernel.backend {name!r} is unknown. Valid: {_valid()}.")
 
 
-def _names() -> list[str]:
-    return [*BACKENDS, *(name for name in added("backends") if name not in BACKENDS)]
+def _valid() -> str:
+    return ", ".join(("auto", *known("backends", BACKENDS)))
 
 
 def choose_backend(
@@ -65,7 +65,7 @@ def choose_backend(
     check_backend_name(requested)
     candidates = BACKENDS
     if requested != "auto":
-        candidates = {requested: BACKENDS.get(requested) or added("backends")[requested]}
+        candidates = {requested: known("backends", BACKENDS)[requested]}
     reasons: list[str] = []
     unexpected: list[str] = []
     for name, reference in candidates.items():
@@ -84,5 +84,5 @@ def choose_backend(
         return backend
     raise ConfigError(
         f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "
-        f"({'; '.join(reasons)}). Valid: auto, {', '.join(_names())}."
+        f"({'; '.join(reasons)}). Valid: {_valid()}."
     )

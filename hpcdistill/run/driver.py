@@ -6,6 +6,7 @@ Every function of a driver is called on all ranks: it is collective.
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -51,7 +52,7 @@ class Snapshot:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
 
-class Driver:
+class Driver(ABC):
     """The state of a run, and the steps that change it. A method derives its own from it.
 
     Args:
@@ -68,26 +69,26 @@ class Driver:
         self._started = time.monotonic() - self.history.last_seconds
 
     @property
+    @abstractmethod
     def step(self) -> int:
         """The number of the newest step."""
-        raise NotImplementedError
 
     @property
     def saved_as(self) -> object:
         """What tells the present state from others; None where there is nothing to save yet."""
         return self.step
 
+    @abstractmethod
     def snapshot(self) -> Snapshot:
         """Return the present state. What is in it must not be changed later, but for the history."""
-        raise NotImplementedError
 
+    @abstractmethod
     def moments(self) -> Iterator[Moment]:
         """Make one step after another, up to the end of the run.
 
         Raises:
             NumericalError: on every rank; the last state that was said to be good is saved.
         """
-        raise NotImplementedError
 
     def is_due(self) -> bool:
         """Return whether the present state is saved though the run goes on."""

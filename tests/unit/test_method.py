@@ -2,7 +2,7 @@
 
 import pytest
 
-from hpcdistill import method
+from hpcdistill import method, plugins
 from hpcdistill.config import config_class, parse_config, parse_stored
 from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.schema import describe_keys
@@ -25,7 +25,7 @@ def installed(monkeypatch):
     names = {"good": "GOOD", "misnamed": "OTHER", "unfit": "UNFIT", "data": "DATA", "kip": "KIP", "typo": "NOTHING",
              "my-method": "GOOD"}  # fmt: skip
     references = {name: f"test_method:{attribute}" for name, attribute in names.items()}
-    monkeypatch.setattr(method, "added", lambda group: references | {"absent": "not_there:METHOD"})
+    monkeypatch.setattr(plugins, "added", lambda group: references | {"absent": "not_there:METHOD"})
     method.find_method.cache_clear()
     yield
     method.find_method.cache_clear()

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from hpcdistill.errors import ConfigError
 from hpcdistill.method import Method
 from hpcdistill.methods.kip.settings import KipConfig
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hpcdistill.config import Config
     from hpcdistill.data.sampling import Pool
 
@@ -100,6 +100,8 @@ class Kip(Method):
         """See `Method`."""
         if settings.get("loss", "squared_error") == "squared_error":
             return ""
+        import numpy as np  # not where a configuration is only read
+
         temperature = history.get("temperature", np.empty(0))
         temperature = temperature[np.isfinite(temperature)]
         last = f", {temperature[-1]:.1f} at the end" if len(temperature) else ""

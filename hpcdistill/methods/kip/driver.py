@@ -106,7 +106,7 @@ class KipDriver(Driver):
                 self._pace.note_step(seconds, self._pace.schedule.batch(self.step - 1))
                 if evaluated:
                     self._pace.note_evaluation(evaluation_seconds)
-                self._just_decided = self._decide(self._used_before)
+                self._just_decided = self._decide()
             row = self.history.rows[self.step]
             self._report(f"loss {row['loss']:.5f}  train {row['train_accuracy']:.1%}  "
                          f"{row['seconds'] / self.step:.2f} s/step")  # fmt: skip
@@ -130,11 +130,11 @@ class KipDriver(Driver):
         gradient.images[self._noise] = 0.0
         return gradient
 
-    def _decide(self, used_before: float) -> bool:
+    def _decide(self) -> bool:
         """Decide on the number of steps, or correct it, where enough is known; return whether it changed."""
         comm, reporter, pace = self.experiment.comm, self.experiment.reporter, self._pace
         before = pace.plan
-        text = pace.decide(self.step, used_before + reporter.elapsed) if comm.Get_rank() == 0 else ""
+        text = pace.decide(self.step, self._used_before + reporter.elapsed) if comm.Get_rank() == 0 else ""
         pace.plan = bcast_object(comm, pace.plan)
         if text:
             reporter.say(text)
@@ -147,7 +147,7 @@ class KipDriver(Driver):
             seconds = np.diff(np.nan_to_num(self.history.column("seconds")))
             for earlier in range(max(0, step - EARLIER_STEPS), step):
                 pace.note_step(float(seconds[earlier]), before.batch(earlier))
-            self._decide(self._used_before)
+            self._decide()
         if pace.is_decided and (change := pace.schedule.change(before, step)):
             self.experiment.reporter.say(change)
 
