@@ -36,8 +36,12 @@ class Limits(Protocol):
     shared_bytes_in_all: int
     shared_bytes_reserved: int
 
-    def warps(self, dtype: np.dtype) -> tuple[int, int]:
-        """Return the warps on a multiprocessor that evaluate kernels alone, and any others, as its registers allow."""
+    def warps(self, dtype: np.dtype, *, near: bool) -> tuple[int, int]:
+        """Return the warps on a multiprocessor that evaluate kernels alone, and any others, as its registers allow.
+
+        Args:
+            near: whether planes are in shared memory, and not in global memory, for which more warps have to wait.
+        """
         ...
 
 

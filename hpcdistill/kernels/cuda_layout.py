@@ -11,9 +11,11 @@ from hpcdistill.errors import NotSuitable
 from hpcdistill.gpu.device import Block, Limits
 from hpcdistill.kernels.cuda_plan import Net
 
-#: Where planes are few enough for shared memory, a phase has too few tasks to keep a multiprocessor busy, most of all
-#: behind poolings, and warps wait for each other at its end. Meanwhile another block is at work, where two have room.
+#: A phase of the forward pass has few tasks, most of all behind poolings, and warps wait for each other at its end.
+#: Meanwhile another block is at work, where two have room. Gradients have no phases, and are faster in one block with
+#: both images in shared memory (measured on an H200).
 _FORWARD_BLOCKS = 2
+_MOST_WARPS = 32  # of a block
 
 
 @dataclass(frozen=True)
@@ -46,8 +48,8 @@ class Layout:
         """The same as constants of engine.cu."""
         return {
             "kForwardWarps": self.forward.warps, "kForwardBlocks": self.forward.blocks,
-            "kForwardImages": self.forward.images, "kWarps": self.others.warps, "kImages": self.others.images,
-            "kStoreShared": self.scratch_size == 0, "kMargin": self.margin,
+            "kForwardImages": self.forward.images, "kWarps": self.others.warps,
+            "kImages": self.others.images, "kStoreShared": self.scratch_size == 0, "kMargin": self.margin,
         }  # fmt: skip
 
 
@@ -62,7 +64,6 @@ def choose_layout(
     height, width, channels = image_shape
     store, margin = max(pair.store_size, variance.store_size), max(pair.margin, variance.margin)
     image = channels * height * width + pair.norms
-    forward_warps, warps = device.warps(dtype)
 
     def shape(warps: int, blocks: int, planes: int) -> PairBlock | None:
         """Return a block with so many elements of planes in shared memory and as many images as fit beside them."""
@@ -71,10 +72,11 @@ def choose_layout(
         fitting = [n for n in range(3) if sizes[n] <= limit]
         return PairBlock(warps, blocks, sizes[fitting[-1]], fitting[-1]) if fitting else None
 
-    planes = store if shape(warps, 1, store) and shape(forward_warps, 1, store) else 0
-    others, alone = shape(warps, 1, planes), shape(forward_warps, 1, planes)
+    near = all(shape(min(warps, _MOST_WARPS), 1, store) for warps in device.warps(dtype, near=True))
+    planes = store if near else 0
+    forward_warps, warps = device.warps(dtype, near=near)
+    several = shape(max(1, forward_warps // _FORWARD_BLOCKS), _FORWARD_BLOCKS, planes)
+    alone, others = shape(min(forward_warps, _MOST_WARPS), 1, planes), shape(warps, 1, planes)
     if others is None or alone is None:
         raise NotSuitable("the device has too little shared memory")
-    several = shape(max(1, forward_warps // _FORWARD_BLOCKS), _FORWARD_BLOCKS, store)
-    forward = several if planes == store and several and several.images else alone
-    return Layout(forward, others, store - planes, margin)
+    return Layout(several if several and several.images else alone, others, store - planes, margin)

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 #: Second images whose gradients a block adds up before they are written out: few, so that there are tasks for all
 #: blocks to the end, and not a function of the device, so that sums are not.
-SLICE = 8
+SLICE = 4
 
 #: Second images that a sweep takes at a time at least: enough for all blocks of a device, whatever is kept.
-_FEWEST_AT_ONCE = 16 * SLICE
+_FEWEST_AT_ONCE = 128
 
 
 class CudaSweep:

@@ -19,13 +19,13 @@ class HostDevice:
     name, bus_id = "fibers on a CPU", "host"
     cholesky, solve_triangular = staticmethod(cholesky), staticmethod(solve_triangular)
 
-    def __init__(self, warps=(3, 2), shared_bytes=200 * 1024, blocks=3, seed=0, guard_before=False, memory_bytes=2**30):
+    def __init__(self, warps=(4, 2), shared_bytes=200 * 1024, blocks=3, seed=0, guard_before=False, memory_bytes=2**30):
         self.xp = HostArrays(guard_before)
         self.shared_bytes, self.memory_bytes, self.ranks = shared_bytes, memory_bytes, 1
         self.shared_bytes_in_all, self.shared_bytes_reserved = shared_bytes + 1024, 1024
         self._warps, self._blocks, self._seed = warps, blocks, seed
 
-    def warps(self, dtype):
+    def warps(self, dtype, *, near):
         return self._warps
 
     def compile(self, source):

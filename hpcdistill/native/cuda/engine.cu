@@ -1,7 +1,7 @@
 // Kernels of the backend `cuda`. Compiled at run time behind the constants of one architecture, image shape and type:
 // Real, PairNet, VarianceNet, kMargin, kStoreShared, and of block_forward and of all others: the warps of a block
 // (kForwardWarps, kWarps), the images it has in shared memory (kForwardImages, kImages); the blocks of a multiprocessor
-// (kForwardBlocks; hpcdistill/kernels/cuda_plan.py, cuda.py).
+// (kForwardBlocks; hpcdistill/kernels/cuda_plan.py, cuda_layout.py).
 //
 // A block works on one pair of images at a time. What it holds: the planes that enter each level (`store`), in shared
 // memory if they fit, else in global `scratch`; in shared memory, too, the second image with its norms, or both, if

@@ -46,23 +46,22 @@ class Levels {
   // Level L back, but for offset 0; then offset 0. Between them the warps' gradients have to be added up.
   template <int L>
   __device__ __forceinline__ void shifted_adjoint() {
-    constexpr Level level = Net::levels[L];
-    for (int phase = 1; phase < level.n_phases; ++phase) run_phase<L, Mode::adjoint>(phase);
+    run_phases<L, Mode::adjoint>(1, Net::levels[L].n_phases);
     __syncthreads();
   }
   template <int L>
   __device__ __forceinline__ void diagonal_adjoint() {
-    run_phase<L, Mode::diagonal_adjoint>(0);
+    run_phases<L, Mode::diagonal_adjoint>(0, 1);
     __syncthreads();
   }
 
  private:
+  // The tasks of phases `first` to `end` − 1 at once, dealt out to the warps in turn.
   template <int L, Mode M>
-  __device__ __forceinline__ Covariance<T> run_phase(int phase) {
-    constexpr Level level = Net::levels[L];
-    const int* ends = tasks_.phases + level.first_phase + phase;
+  __device__ __forceinline__ Covariance<T> run_phases(int first, int end) {
+    const int* starts = tasks_.phases + Net::levels[L].first_phase;
     Covariance<T> total{};
-    for (int task = ends[0] + int(threadIdx.x / 32); task < ends[1]; task += int(blockDim.x / 32)) {
+    for (int task = starts[first] + int(threadIdx.x / 32); task < starts[end]; task += int(blockDim.x / 32)) {
       const Lane lane = load(tasks_.lanes + 32 * task + int(threadIdx.x % 32));
       const Covariance<T> out = Sweep<Net, T, L, M>(lane, pair_).run();
       total.s += out.s;
@@ -79,12 +78,12 @@ class Levels {
     __syncthreads();
   }
 
-  // Phases from `first` on, one after the other.
+  // Phases from `first` on, one after the other: no two of them add to the pooled planes at a time.
   template <int L>
   __device__ __forceinline__ void add_phases(Covariance<T>& total, int first) {
     constexpr Level level = Net::levels[L];
     for (int phase = first; phase < level.n_phases; ++phase) {
-      const Covariance<T> out = run_phase<L, Mode::forward>(phase);
+      const Covariance<T> out = run_phases<L, Mode::forward>(phase, phase + 1);
       total.s += out.s;
       total.t += out.t;
       __syncthreads();
@@ -124,10 +123,10 @@ class Levels {
     __syncthreads();
   }
 
+  // All phases at once: what is handed back has no other task's place.
   template <int L>
   __device__ __forceinline__ void adjoint_from() {
-    constexpr Level level = Net::levels[L];
-    for (int phase = 0; phase < level.n_phases; ++phase) run_phase<L, Mode::adjoint>(phase);
+    run_phases<L, Mode::adjoint>(0, Net::levels[L].n_phases);
     __syncthreads();
     if constexpr (L > 0) adjoint_from<L - 1>();
   }
@@ -135,7 +134,7 @@ class Levels {
   template <int L>
   __device__ __forceinline__ void norms_from() {
     constexpr Level level = Net::levels[L];
-    Covariance<T> total = run_phase<L, Mode::diagonal>(0);
+    Covariance<T> total = run_phases<L, Mode::diagonal>(0, 1);
     __syncthreads();
     add_phases<L>(total, 1);
     if constexpr (level.emit == Emit::sum) add_up<L>(total);

@@ -52,6 +52,9 @@ class Sweep {
   template <int U>
   static constexpr int delay = 2 * (n_filters - filters<U>);
 
+  // Sums of the gradient, which are far away, are asked for at the start of the row that adds to them.
+  static constexpr bool sums_early = M == Mode::adjoint && level.n_rounds == 1;
+
  public:
   __device__ __forceinline__ Sweep(const Lane& lane, const Pair<T>& pair)
       : lane_(lane),
@@ -64,6 +67,7 @@ class Sweep {
     const int rows = __shfl_sync(kAllLanes, lane_.rows, 0), end = rows + (goes_back ? 2 : 1) * n_filters;
 #pragma unroll 2
     for (int time = 0; time < end; ++time) {
+      if constexpr (sums_early) fetch_sums<0>(time);
       const Covariance<T> out = units<0>(enter(time), time);
       const int y = time - n_filters;
       if constexpr (!goes_back) {
@@ -97,7 +101,8 @@ class Sweep {
   }
 
   // What comes in as row y: products of pixels, or the planes that the level before has pooled. Rows of images that are
-  // not there may be read (kMargin); what is read is not used.
+  // not there may be read (kMargin), and what is read is not used; but of planes a lane reads its own alone, as other
+  // warps may be writing to theirs.
   __device__ __forceinline__ Covariance<T> enter(int y) const {
     Covariance<T> in{};
     if constexpr (L == 0) {
@@ -106,8 +111,8 @@ class Sweep {
 #pragma unroll
       for (int c = 1; c < Net::channels; ++c)
         in.s = fused(pair_.pixels1[c * Net::pixels + p], pair_.pixels2[c * Net::pixels + q], in.s);
-    } else {
-      const int row = max(min(y, lane_.rows - 1), 0), at = lane_.entry + row * lane_.entry_stride;
+    } else if (has(y)) {
+      const int at = lane_.entry + y * lane_.entry_stride;
       in.s = pair_.store[level.s_store + at];
       if constexpr (level.tangent_in) in.t = pair_.store[level.t_store + at];
     }
@@ -233,6 +238,31 @@ class Sweep {
     return g;
   }
 
+  // Row of which unit U gives the gradients back at a time.
+  template <int U>
+  static __device__ __forceinline__ int row_back(int time) {
+    return time - n_filters - (n_filters - filters<U>);
+  }
+
+  // What the gradient has so far of the rows that are given back at this time.
+  template <int U>
+  __device__ __forceinline__ void fetch_sums(int time) {
+    if constexpr (U < n_units) {
+      const int y = row_back<U>(time);
+      if (unit<U>.relu && has(y)) norm_sums_[U] = pair_.gradient[norm_at<U>(y)];
+      fetch_sums<U + 1>(time);
+    } else if constexpr (L == 0) {
+      const int y = time - 2 * n_filters;
+#pragma unroll
+      for (int c = 0; c < Net::channels; ++c)
+        if (has(y)) pixel_sums_[c] = pair_.gradient[c * Net::pixels + lane_.p + y * Net::width];
+    }
+  }
+  template <int U>
+  __device__ __forceinline__ int norm_at(int y) const {
+    return Net::channels * Net::pixels + unit<U>.map + lane_.p + y * level.width;
+  }
+
   template <class Add>
   __device__ __forceinline__ void in_rounds(const Add& add) const {
     if constexpr (level.n_rounds == 1) {
@@ -249,7 +279,7 @@ class Sweep {
   template <int U>
   __device__ __forceinline__ Covariance<T> units_back(Covariance<T> g, int time) {
     constexpr Unit u = unit<U>;
-    const int y = time - n_filters - (n_filters - filters<U>);
+    const int y = row_back<U>(time);
     g = step_back<U>(g, y);
     Covariance<T> in{};
     in.s = T(u.scale) * (u.box ? window(s_back_[U], g.s) : g.s);
@@ -266,7 +296,6 @@ class Sweep {
     constexpr Unit u = unit<U>;
     if constexpr (u.relu) {
       const T(&tape)[4] = tape_[U][delay<U>];
-      const int at = u.map + lane_.p + y * level.width;
       T by_norm = g.s * tape[2];
       g.s *= tape[1];
       if constexpr (u.tangent_out) {
@@ -277,10 +306,12 @@ class Sweep {
       }
       if constexpr (M == Mode::adjoint)
         in_rounds([&] {
-          if (has(y)) pair_.gradient[Net::channels * Net::pixels + at] += by_norm;
+          T& sum = pair_.gradient[norm_at<U>(y)];
+          if (has(y)) sum = (sums_early ? norm_sums_[U] : sum) + by_norm;
         });
       if constexpr (M == Mode::diagonal_adjoint)
         if (has(y)) {  // S is the variance V there, and ∂/∂V = (n ∂/∂n) / 2V
+          const int at = u.map + lane_.p + y * level.width;
           const T norm = pair_.norms1[at], inverse = norm > T(0) ? T(1) / norm : T(0);
           g.s += pair_.own_norm_gradient[at] * inverse * inverse;
         }
@@ -298,7 +329,7 @@ class Sweep {
 #pragma unroll
         for (int c = 0; c < Net::channels; ++c) {
           T& sum = pair_.gradient[c * Net::pixels + p];
-          sum = fused(g.s, pair_.pixels2[c * Net::pixels + q], sum);
+          sum = fused(g.s, pair_.pixels2[c * Net::pixels + q], sums_early ? pixel_sums_[c] : sum);
         }
       });
     } else if (has(y)) {
@@ -314,6 +345,7 @@ class Sweep {
   Covariance<T> total_{};
   T s_rows_[n_units][2]{}, t_rows_[n_units][2]{}, s_back_[n_units][2]{}, t_back_[n_units][2]{};
   T tape_[n_units][2 * n_units + 1][4]{};
+  T norm_sums_[n_units]{}, pixel_sums_[Net::channels]{};
 };
 
 }  // namespace hpcdistill

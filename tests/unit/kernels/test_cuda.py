@@ -4,6 +4,7 @@ import ctypes
 import itertools
 import os
 import subprocess
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from host_cuda.host_device import FOLDER, HostDevice
 from hpcdistill.architecture import parse_architecture
 from hpcdistill.errors import ConfigError, InputError, NotSuitable
 from hpcdistill.gpu import cupy_device
+from hpcdistill.gpu.cupy_device import CupyDevice
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels import cuda_sweep
 from hpcdistill.kernels.cuda import MEMORY_VARIABLE, CudaBackend
@@ -137,7 +139,8 @@ def test_many_filters_on_small_images_stay_in_the_room_around_them(text, shape, 
 
 
 def test_two_blocks_share_a_multiprocessor_where_planes_and_an_image_fit():
-    device = HostDevice(warps=(32, 16), shared_bytes=227 * 1024)  # as an H100
+    device = HostDevice(shared_bytes=227 * 1024)  # as an H100
+    device.warps = partial(CupyDevice.warps, device)
     shapes = {}
     for text, dtype in itertools.product(("ConvNet", "Myrtle-5"), DTYPES):
         nets = make_nets(parse_architecture(text), (32, 32, 3))
@@ -146,9 +149,9 @@ def test_two_blocks_share_a_multiprocessor_where_planes_and_an_image_fit():
         shapes[text, dtype.name] = [(b.warps, b.blocks, b.images) for b in (layout.forward, layout.others)]
     assert shapes == {
         ("ConvNet", "float32"): [(16, 2, 1), (16, 1, 2)],
-        ("ConvNet", "float64"): [(32, 1, 1), (16, 1, 1)],
-        ("Myrtle-5", "float32"): [(32, 1, 2), (16, 1, 2)],
-        ("Myrtle-5", "float64"): [(32, 1, 2), (16, 1, 2)],
+        ("ConvNet", "float64"): [(16, 1, 1), (16, 1, 1)],
+        ("Myrtle-5", "float32"): [(20, 2, 2), (24, 1, 2)],
+        ("Myrtle-5", "float64"): [(8, 2, 2), (16, 1, 2)],
     }
 
 
