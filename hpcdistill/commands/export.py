@@ -28,7 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "steps, what `evaluate` has measured, configuration."
     )
     add_distilled(parser)
-    parser.add_argument("--format", choices=tuple(ENDINGS), default="npz", help="default: npz")
+    parser.add_argument("--format", choices=tuple(ENDINGS), help="default: what --output ends with, else npz")
     parser.add_argument("--output", type=Path, metavar="PATH", help="default: FILE with the new ending, resolved")
 
 
@@ -40,20 +40,21 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.launcher import is_first_rank
     from hpcdistill.whole_file import whole_file
 
+    form = _format_of(args.format, args.output)
     (path,) = checkpoints_of([args.file], args.settings)
     if not is_first_rank():
         return 0
     checkpoint = read_checkpoint(path)
     source = args.file.resolve()
     name = source.name if source.is_dir() else source.stem
-    output = args.output or source.with_name(name + ENDINGS[args.format])
-    _check_nothing_lost(args, checkpoint, output, of_others=path != args.file)
+    output = args.output or source.with_name(name + ENDINGS[form])
+    _check_nothing_lost(args, checkpoint, output, is_new=path != args.file and form != "images")
     try:
-        if args.format == "images":
+        if form == "images":
             export_images(checkpoint, output)
         else:
             with whole_file(output) as file:
-                _export(path, args.format, checkpoint, file)
+                _export(path, form, checkpoint, file)
     except OSError as error:
         raise StorageError(
             f"{output}: cannot be written ({error.strerror or error}). Give another one with --output."
@@ -62,8 +63,22 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def _check_nothing_lost(args: argparse.Namespace, checkpoint: Checkpoint, output: Path, *, of_others: bool) -> None:
-    """Raise `ConfigError` where an export would take the place of the set itself, of its data, or of another's file."""
+def _format_of(asked: str | None, output: Path | None) -> str:
+    """Return the format that is asked for, or that the output's name ends with; `ConfigError` if they contradict."""
+    from hpcdistill.errors import ConfigError
+
+    suffix = output.suffix.lower() if output else ""
+    told = next((form for form, ending in ENDINGS.items() if ending == suffix), None)
+    if asked and told and asked != told:
+        raise ConfigError(f"{output}: ends as a file of format {told}, and --format is {asked}. Leave one of them out.")
+    return asked or told or "npz"
+
+
+def _check_nothing_lost(args: argparse.Namespace, checkpoint: Checkpoint, output: Path, *, is_new: bool) -> None:
+    """Raise `ConfigError` where an export would take the place of the set itself, of its data, or of another's file.
+
+    `is_new`: the file must not exist, unless it was named.
+    """
     from hpcdistill.config import parse_stored
     from hpcdistill.errors import ConfigError
 
@@ -71,7 +86,7 @@ def _check_nothing_lost(args: argparse.Namespace, checkpoint: Checkpoint, output
     for path, what in ((args.file, "the distilled set"), (data, "the data set")):
         if output.exists() and path.exists() and output.samefile(path):
             raise ConfigError(f"{output}: is {what}. Give another name with --output.")
-    if of_others and not args.output and output.exists() and args.format != "images":
+    if is_new and not args.output and output.exists():
         raise ConfigError(f"{output}: is there already. Give another name, or this one, with --output.")
 
 

@@ -34,6 +34,9 @@ def test_inspect_several(finished_run):
     assert all(f"{value:.2%}" in row for value, row in zip(accuracy[[0, -1]], rows, strict=True))
 
 
+BEGINNINGS = {"npz": b"PK", "png": b"\x89PNG", "html": b"<!DOCTYPE html>"}
+
+
 def test_export_npz(finished_run, tmp_path):
     succeed("export", finished_run / "out/latest.h5", "--output", tmp_path / "set.npz")
     arrays = read_own(finished_run / "out/latest.h5").arrays
@@ -76,9 +79,22 @@ def test_export_html(run_copy):
 @pytest.mark.parametrize("form", ["npz", "png", "html"])
 def test_export_to_a_name_of_any_ending(finished_run, tmp_path, form):
     succeed("export", finished_run / "out/latest.h5", "--format", form, "--output", tmp_path / "set")
-    beginning = {"npz": b"PK", "png": b"\x89PNG", "html": b"<!DOCTYPE html>"}[form]
-    assert (tmp_path / "set").read_bytes().startswith(beginning)
+    assert (tmp_path / "set").read_bytes().startswith(BEGINNINGS[form])
     assert [path.name for path in tmp_path.iterdir()] == ["set"]
+
+
+@pytest.mark.parametrize("form", ["npz", "png", "html"])
+def test_export_to_what_the_name_ends_with(finished_run, tmp_path, form):
+    output = tmp_path / f"set.{form.upper()}"
+    succeed("export", finished_run / "out/latest.h5", "--output", output)
+    assert output.read_bytes().startswith(BEGINNINGS[form])
+
+
+def test_export_where_the_name_contradicts_the_format(finished_run, tmp_path):
+    result = run("export", finished_run / "out/latest.h5", "--format", "npz", "--output", tmp_path / "set.png")
+    assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
+    assert "set.png: ends as a file of format png, and --format is npz" in result.error_lines[0]
+    assert not list(tmp_path.iterdir())
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
