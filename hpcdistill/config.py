@@ -19,10 +19,12 @@ from typing import Any
 import tomli_w
 
 from hpcdistill.architecture import NAMES_HELP, Architecture, parse_architecture
+from hpcdistill.backend import is_interchangeable
 from hpcdistill.errors import ConfigError
 from hpcdistill.method import (
     DEFAULT,
     Method,
+    described,
     find_method,
     method_names,
     own_methods,
@@ -229,12 +231,15 @@ def parse_config(
     settings: list[str] = [],  # noqa: B006 - never changed
     where: str = "configuration",
     folder: Path = Path(),
+    *,
+    to_run: bool = True,
 ) -> Config:
     """Return the checked configuration of a TOML text with `section.key=value` settings applied. See `load_config`.
 
     Args:
         where: for messages.
         folder: what names of files in the text are relative to.
+        to_run: whether its method has to be installed here.
     """
     try:
         table = tomllib.loads(text)
@@ -244,20 +249,24 @@ def parse_config(
     for setting in settings:
         apply_setting(table, setting)
     _make_absolute(table, Path())
-    config = build(config_class(_methods_for(table, where)), table, "", where)
-    _check_together(config)
+    methods = _methods_for(table, where, to_run=to_run)
+    config = build(config_class(methods), table, "", where)
+    _check_together(config, methods[config.method])
     return config
 
 
-def _methods_for(table: Mapping[str, Any], where: str) -> Mapping[str, Method]:
+def _methods_for(table: Mapping[str, Any], where: str, *, to_run: bool) -> Mapping[str, Method]:
     """Return the methods that a table may name: other packages are asked only where this one's do not tell."""
     own, method = own_methods(), table.get("method", DEFAULT)
     others = {*table, method if isinstance(method, str) else ""} - _COMMON - own.keys()
     if isinstance(method, str) and _is_taken(method):
         raise ConfigError(f"{where}: method is {method!r}, which is a name of any configuration.")
-    found = {name: find_method(name) for name in method_names() if name in others} if others else {}
+    find = find_method if to_run else described
+    found = {name: find(name) for name in method_names() if name in others} if others else {}
     if isinstance(method, str) and method not in own | found:
-        raise ConfigError(f"{where}: {unknown_method(method)}")
+        if to_run:
+            raise ConfigError(f"{where}: {unknown_method(method)}")
+        found[method] = described(method)
     return own | found
 
 
@@ -274,19 +283,19 @@ def _sections(config: Config) -> list[str]:
 def parse_stored(text: str, settings: list[str] = [], where: str = "checkpoint") -> Config:  # noqa: B006 - never changed
     """Return the configuration that a checkpoint was made with, with settings applied; see `parse_config`.
 
-    Keys that are younger than it have the values that it was made with. Sections of other methods than its own that are
-    not installed here are left out.
+    Keys that are younger than it have the values that it was made with. Its method need not be installed here; sections
+    of methods that are not are left out.
     """
     try:
         sections = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         sections = {}  # and `parse_config` says what is wrong
-    gone = sections.keys() - _COMMON - own_methods().keys() - {sections.get("method")}
-    if gone and (gone := gone - set(method_names())):  # of methods that were installed when it was made, and not used
+    gone = sections.keys() - _COMMON - own_methods().keys()
+    if gone and (gone := {name for name in gone if not described(name).driver}):
         text = tomli_w.dumps({name: section for name, section in sections.items() if name not in gone})
     younger = [f"{section}.{name}={value}" for (section, name), value in _BEFORE.items()
                if name not in sections.get(section, {})]  # fmt: skip
-    return parse_config(text, [*younger, *settings], where)
+    return parse_config(text, [*younger, *settings], where, to_run=False)
 
 
 def why_not_resumed(old: Config, new: Config) -> str:
@@ -294,6 +303,8 @@ def why_not_resumed(old: Config, new: Config) -> str:
     method = find_method(new.method)
     may_change = RESUMABLE_KEYS | method.resumable | method.adjustable
     others = tuple(f"{name}." for name in _sections(new) if name != new.method)  # which decide nothing
+    if not (is_interchangeable(old.kernel.backend) and is_interchangeable(new.kernel.backend)):
+        may_change -= {"kernel.backend"}
     changed = _changes(old, new, lambda key: key not in may_change and not key.startswith(others))
     if not changed:
         return ""
@@ -338,8 +349,10 @@ def _make_absolute(table: dict[str, Any], folder: Path) -> None:
             keys[name] = value if path.startswith("~") else os.path.abspath(folder / path)
 
 
-def _check_together(config: Config) -> None:
-    method, support = find_method(config.method), config.support
+def _check_together(config: Config, method: Method) -> None:
+    support = config.support
+    if not method.driver:  # it is not installed here, and nothing is known of what it can do
+        return
     for name in (config.kernel.architecture, *method.networks(config)):
         _ = config.with_architecture(name).architecture  # raises if it is unknown
     if support.images_per_class == 0 and not method.takes_all:

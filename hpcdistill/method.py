@@ -159,11 +159,12 @@ def unknown_method(name: str) -> str:
     return f"method is {name!r}. Valid: {', '.join(method_names())}; one of another package needs that installed."
 
 
+@cache
 def described(name: str) -> Method:
-    """Return the method that a file names, and for one that is not installed here what can be said of any."""
+    """Return the method that a file names; of one that cannot be imported here what can be said of any: no `driver`."""
     try:
         return find_method(name)
-    except ConfigError:
+    except (ConfigError, EnvironmentSetupError):
         unknown = Method()
         unknown.name = unknown.title = name
         return unknown

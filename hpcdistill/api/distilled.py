@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from hpcdistill.api.kernel import NeuralKernel
 from hpcdistill.api.ridge import solve_ridge
 from hpcdistill.api.saved import read_saved
+from hpcdistill.backend import AUTO, is_interchangeable
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
 from hpcdistill.data.readers.own_arrays import without_bool
@@ -82,7 +83,7 @@ class DistilledSet:
             labels=checkpoint.array("support/labels"),
             class_names=tuple(checkpoint.class_names()),
             network=checkpoint.attribute("architecture"),
-            kind=parse_stored(checkpoint.attribute("config")).kernel.kind,
+            kind=parse_stored(checkpoint.attribute("config"), where=checkpoint.where).kernel.kind,
             step=checkpoint.attribute("step"),
             history=checkpoint.history(),
             config=checkpoint.attribute("config"),
@@ -106,7 +107,8 @@ class DistilledSet:
     def predict(self, raw: ArrayLike) -> np.ndarray:
         """Return the predictions `(n, classes)` of kernel ridge regression on this set, as `evaluate` makes them.
 
-        The class is where a row is largest.
+        The class is where a row is largest. Kernels are computed by the fastest backend that is here; of a set made
+        with one of another package, by that.
 
         Args:
             raw: images `(n, h, w, c)`, or `(n, h, w)` of one channel, in the units of the data set.
@@ -167,11 +169,12 @@ class DistilledSet:
 
     def _kernel(self, dtype: str) -> NeuralKernel:
         k = self._settings.kernel
-        return NeuralKernel(self.network, self.kind, k.w_std, k.b_std, dtype=dtype)
+        backend = AUTO if is_interchangeable(k.backend) else k.backend
+        return NeuralKernel(self.network, self.kind, k.w_std, k.b_std, dtype=dtype, backend=backend)
 
     @cached_property
     def _settings(self) -> Config:
-        return parse_stored(self.config)
+        return parse_stored(self.config, where=self._checkpoint.where)
 
     @cached_property
     def _preprocessing(self) -> Preprocessing:

@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture, parse_architecture
+from hpcdistill.backend import check_backend_name
 from hpcdistill.errors import ConfigError, InputError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
-from hpcdistill.kernels.select import check_backend_name, choose_backend
+from hpcdistill.kernels.select import choose_backend
 from hpcdistill.progress import Reporter, on_terminal
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hpcdistill.config import parse_stored
 from hpcdistill.errors import HpcDistillError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
 from hpcdistill.io.run_directory import RunDirectory
-from hpcdistill.method import find_method
+from hpcdistill.method import described
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ def read_progress(output: Path) -> RunProgress:
 
 def _progress(checkpoint: Checkpoint) -> RunProgress:
     config, history = parse_stored(checkpoint.attribute("config")), checkpoint.history()
-    method = find_method(config.method)
+    method = described(config.method)
     done, total = checkpoint.attribute("step") + method.is_sample, method.steps(config)  # draws are numbered from 0
     accuracy = _last(history["test_accuracy"])
     if accuracy is None:

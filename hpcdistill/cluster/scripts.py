@@ -41,7 +41,8 @@ requeue() {  # unless Slurm has decided already, as after scancel; TERM comes wh
 case $status in
   [0-9]*) code=$status ;;
   running) status=killed ;;  # whatever srun says: it may return 0 when a node is lost
-  *) if [ "$code" -gt 128 ]; then status=killed; else status=$code; fi ;;
+  *) status=$code  # 0 is what srun may return, too, when Slurm could not start the ranks: they would have left a file
+    { [ "$code" -gt 128 ] || { [ "$code" = 0 ] && echo > "$HPCDISTILL_STATUS"; }; } && status=killed ;;
 esac
 echo "$status" > "$HPCDISTILL_STATUS"
 if [ -z "$said" ] && [ "$status" != 0 ]; then

@@ -83,7 +83,7 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     with Reporter(comm.Get_rank() == 0) as reporter:
         experiment = load_evaluation(comm, configs[0], checkpoint, directory, reporter)
         for name in names:
-            _evaluate_kernel(with_kernel(experiment, name), checkpoint, directory.path, args)
+            _evaluate_kernel(with_kernel(experiment, name, checkpoint), checkpoint, directory.path, args)
 
 
 def _evaluate_kernel(experiment: Experiment, checkpoint: Checkpoint, folder: Path, args: argparse.Namespace) -> None:

@@ -8,37 +8,19 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from hpcdistill.architecture import Architecture
+from hpcdistill.backend import AUTO, BACKENDS, backend_reference
 from hpcdistill.errors import ConfigError, NotSuitable
 from hpcdistill.kernels.base import KernelBackend
-from hpcdistill.plugins import find, known, load_object
+from hpcdistill.plugins import load_object
 
-#: Where the class of each backend is: imported only when asked. In order of preference, the most special first and the
-#: most general last. A backend that serves fewer cases faster is one more line above those that it replaces. What other
-#: packages add is taken where it is asked for by name.
-BACKENDS = {
-    "fc": "hpcdistill.kernels.fully_connected:FullyConnectedBackend",
-    "cuda": "hpcdistill.kernels.cuda:CudaBackend",
-    "native": "hpcdistill.kernels.native:NativeBackend",
-    "tangents": "hpcdistill.kernels.tangents:TangentsBackend",
-}
 DTYPES = (np.dtype(np.float32), np.dtype(np.float64))
-
-
-def check_backend_name(name: str) -> None:
-    """Raise `ConfigError` unless this is "auto" or the name of a backend. Not collective."""
-    if name != "auto" and find("backends", BACKENDS, name) is None:
-        raise ConfigError(f"kernel.backend {name!r} is unknown. Valid: {_valid()}.")
-
-
-def _valid() -> str:
-    return ", ".join(("auto", *known("backends", BACKENDS)))
 
 
 def choose_backend(
     architecture: Architecture,
     image_shape: tuple[int, int, int],
     dtype: DTypeLike,
-    requested: str = "auto",
+    requested: str = AUTO,
     log: Callable[[str], None] = lambda line: None,
 ) -> KernelBackend:
     """Return the first backend in `BACKENDS` that can serve the request, or the one that was asked for.
@@ -62,10 +44,7 @@ def choose_backend(
     if dtype not in DTYPES:
         raise ConfigError(f"A kernel cannot be computed in {dtype}. Valid: float32, float64.")
     architecture.check_image_size(*image_shape[:2])
-    check_backend_name(requested)
-    candidates = BACKENDS
-    if requested != "auto":
-        candidates = {requested: known("backends", BACKENDS)[requested]}
+    candidates = BACKENDS if requested == AUTO else {requested: backend_reference(requested)}
     reasons: list[str] = []
     unexpected: list[str] = []
     for name, reference in candidates.items():
@@ -84,5 +63,5 @@ def choose_backend(
         return backend
     raise ConfigError(
         f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "
-        f"({'; '.join(reasons)}). Valid: {_valid()}."
+        f"({'; '.join(reasons)}). Valid: {', '.join(n for n in (AUTO, *BACKENDS) if n != requested)}."
     )

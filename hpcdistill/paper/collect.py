@@ -10,7 +10,7 @@ import numpy as np
 from hpcdistill.config import RESUMABLE_KEYS, Config, parse_stored
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import Checkpoint, read_checkpoint
-from hpcdistill.method import find_method
+from hpcdistill.method import described
 from hpcdistill.paper.cells import Cell
 from hpcdistill.schema import flatten
 
@@ -76,7 +76,7 @@ def _check_belongs(path: Path, config: Config, cell: Cell) -> None:
 
 def _differences(cell: Cell, config: Config, checkpoint: Checkpoint) -> list[str]:
     mine, wanted = flatten(config), flatten(cell.config())
-    irrelevant = _IRRELEVANT | RESUMABLE_KEYS | find_method(config.method).resumable
+    irrelevant = _IRRELEVANT | RESUMABLE_KEYS | described(config.method).resumable
     found = [f"{key}={mine[key]} ({wanted[key]})" for key in wanted
              if key not in irrelevant and mine[key] != wanted[key]]  # fmt: skip
     step = checkpoint.attribute("step")

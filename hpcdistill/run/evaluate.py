@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcdistill.backend import AUTO, BACKENDS
 from hpcdistill.config import Config
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
@@ -20,7 +21,7 @@ from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.tally import Tally
 from hpcdistill.method import Method
 from hpcdistill.mpi.binding import MPI
-from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.mpi.collectives import agree, agree_any, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.accuracies import Accuracies
 from hpcdistill.run.evaluation_record import new_record
@@ -56,6 +57,7 @@ def load_evaluation(
     """
     with agree(comm):
         _check_preprocess(config, checkpoint)
+    config = _with_usable_backend(comm, config, checkpoint, reporter)
     origin = Origin(checkpoint, directory.preprocess, same_data=False)
     experiment = load_experiment(comm, config, reporter, origin, method=_Measuring())
     if others := other_splits(checkpoint, experiment.dataset):
@@ -63,6 +65,25 @@ def load_evaluation(
                      f"{checkpoint.where} ({checkpoint.attribute('dataset')})")  # fmt: skip
     on_root(comm, lambda: check_zca(experiment.preprocessing, checkpoint, directory.preprocess, reporter.say))
     return experiment
+
+
+def _with_usable_backend(comm: MPI.Intracomm, config: Config, checkpoint: Checkpoint, reporter: Reporter) -> Config:
+    """Return a configuration without the backend that a set was made with, where that cannot be used on every rank.
+
+    One that was asked for stays, and so does one of another package: it may compute something else.
+    """
+    backend = config.kernel.backend
+    if backend not in BACKENDS or backend != stored_config(checkpoint).kernel.backend:
+        return config
+    try:
+        choose_kernels(config, checkpoint.images("support/images").shape[1:])
+        usable = True
+    except ConfigError:
+        usable = False
+    if not agree_any(comm, not usable):
+        return config
+    reporter.say(f"kernel.backend {backend!r}, which the set was made with, cannot be used here: {AUTO} in its place")
+    return dataclasses.replace(config, kernel=dataclasses.replace(config.kernel, backend=AUTO))
 
 
 def _check_preprocess(config: Config, checkpoint: Checkpoint) -> None:
@@ -74,9 +95,10 @@ def _check_preprocess(config: Config, checkpoint: Checkpoint) -> None:
         )
 
 
-def with_kernel(experiment: Experiment, architecture: str) -> Experiment:
-    """Return the same experiment with another network's kernel."""
+def with_kernel(experiment: Experiment, architecture: str, checkpoint: Checkpoint) -> Experiment:
+    """Return the same experiment with another network's kernel; `checkpoint` has the set."""
     config, shape = experiment.config.with_architecture(architecture), experiment.dataset.image_shape
+    config = _with_usable_backend(experiment.comm, config, checkpoint, experiment.reporter)
     with agree(experiment.comm):
         kernels = choose_kernels(config, shape, experiment.reporter.say)
     return dataclasses.replace(experiment, config=config, kernels=kernels)

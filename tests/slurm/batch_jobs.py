@@ -57,9 +57,12 @@ class SubmittedJob:
         latest = self.output / "latest.h5"
         return int(latest.readlink().stem.removeprefix("step-")) if latest.is_symlink() else -1
 
+    def reaches_step(self, step):
+        """Wait until it has, or the job has failed; return whether it has."""
+        return self._wait(lambda: self.step >= step or self._has_failed(), f"step {step}") and self.step >= step
+
     def wait_for_step(self, step):
-        self._wait(lambda: self.step >= step or self._has_failed(), f"step {step}")
-        assert self.step >= step, f"job {self.id} has failed before step {step}\n{self.log}"
+        assert self.reaches_step(step), f"job {self.id} has failed before step {step}\n{self.log}"
 
     def wait_for_state(self, *states):
         return self._wait(lambda: self.state in states and self.state, f"state {' or '.join(states)}")

@@ -84,9 +84,10 @@ def test_python_that_is_not_there(workplace):
 def test_no_more_restarts_than_allowed(workplace):
     profile = workplace.profile(acting=SLOW, restart={"max_restarts": 1, "signal_delay_seconds": 60})
     job = workplace.submit(workplace.config(**CONFIGS["kip"]), profile)
-    for attempt, step in ((1, 5), (2, 20)):
-        job.wait_for_attempt(attempt)
-        job.wait_for_step(step)
+    job.wait_for_step(5)
+    job.kill_rank(0)
+    job.wait_for_attempt(2)
+    if job.reaches_step(20):  # now and then Slurm is not done with the first attempt's ranks, and starts no others
         job.kill_rank(0)
     assert job.wait_for_state("FAILED", "COMPLETED") == "FAILED"
     assert job.attempts == ["killed", "killed"]

@@ -1,6 +1,7 @@
 """Starting the real command line, alone or under mpiexec, and ending it whatever happens."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -191,3 +192,8 @@ def write_config(path, method="kip", **sections):
         table[name] = table.get(name, {}) | keys
     path.write_text(tomli_w.dumps({"method": method, **table}))
     return path
+
+
+def percentage(text):
+    """The test accuracy that a command says, as it says it."""
+    return re.search(r"test accuracy ([\d.]+%)", text)[1]

@@ -7,9 +7,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tomli_w
-from launch import command_line, rank_processes, run, start, wait_until, write_config
+from launch import command_line, percentage, rank_processes, run, start, wait_until, write_config
 from own_files import read_own
 from sklearn.datasets import load_digits
+
+import hpcdistill
+from hpcdistill.data.readers import load_dataset
 
 PLUGINS = Path(__file__).parents[1] / "plugins"
 
@@ -91,13 +94,31 @@ def test_a_method_is_listed_and_reported(place, monkeypatch):
     assert "method               random_search" in act(place, "inspect", latest)
     assert "Random search" in act(place, "inspect", latest, latest)
     assert "test accuracy" in act(place, "evaluate", latest)
-    act(place, "export", latest, "--format", "html", "--output", "report.html")
-    report = (place / "report.html").read_text()
+    report = export_html(place, latest)
     assert "Random search on digits: 10 images" in report
     assert "Over the steps" in report
     assert "random_search.tries" in act(place, "run", "--help")
-    monkeypatch.delenv("PYTHONPATH")  # without the package its checkpoints can still be looked at
+    accuracy = percentage(act(place, "evaluate", latest))
+    monkeypatch.delenv("PYTHONPATH")  # without the package what it has made can be used all the same
     assert "random_search" in act(place, "inspect", latest, latest)
-    refused = run("evaluate", latest, cwd=place)
+    assert percentage(act(place, "evaluate", latest)) == accuracy
+    act(place, "export", latest, "--output", "set.npz")
+    assert "random_search on digits: 10 images" in export_html(place, latest)
+    assert act(place, "jobs").splitlines()[-1].split()[1:3] == ["COMPLETED", "4"]
+    for file in (latest, place / "set.npz"):
+        assert predicts_digits(hpcdistill.load(file)) == pytest.approx(float(accuracy[:-1]) / 100, abs=1e-4)
+    kip = write_config(place / "kip.toml", kip={"steps": 1, "batch": 100}, support={"init": str(latest)})
+    assert "step 1: test" in act(place, "run", kip, "--output", "kip")
+    refused = run("run", place / "4.toml", "--output", "out", "--resume", cwd=place)
     assert refused.code == 2
     assert "one of another package needs that installed" in refused.stderr
+
+
+def export_html(place, file):
+    act(place, "export", file, "--output", "report.html")
+    return (place / "report.html").read_text()
+
+
+def predicts_digits(distilled):
+    test = load_dataset("digits").test
+    return (distilled.predict(test.images).argmax(axis=1) == test.labels).mean()

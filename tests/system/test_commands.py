@@ -1,10 +1,8 @@
 """What each sub-command does with a finished run, and the ways in which a run ends by itself."""
 
-import re
-
 import numpy as np
 import pytest
-from launch import run, succeed, write_config
+from launch import percentage, run, succeed, write_config
 from own_files import read_own
 from PIL import Image
 
@@ -13,11 +11,6 @@ def history(path, name):
     """A column of a run's history, where it has been measured."""
     column = read_own(path).arrays[f"history/{name}"]
     return column[np.isfinite(column)]
-
-
-def percentage(text):
-    """The test accuracy that a command says, as it says it."""
-    return re.search(r"test accuracy ([\d.]+%)", text)[1]
 
 
 def test_inspect_one(finished_run):
@@ -101,6 +94,19 @@ def test_export_where_the_name_contradicts_the_format(finished_run, tmp_path):
 def test_evaluate_agrees_with_the_run(run_copy, ranks):
     path = run_copy / "out/latest.h5"
     assert percentage(succeed("evaluate", path, ranks=ranks)) == f"{history(path, 'test_accuracy')[-1]:.2%}"
+
+
+def test_evaluate_where_the_backend_of_the_run_cannot_be_used(tmp_path):
+    """As where a set was made on a GPU, and there is none; here it cannot serve the network."""
+    config = write_config(tmp_path / "c.toml", kernel={"architecture": "FC1", "backend": "fc"})
+    succeed("run", config, "--output", tmp_path / "out", "--set", "kip.steps=0")
+    file = tmp_path / "out/latest.h5"
+    said = succeed("evaluate", file, "--kernel", "FC2", "--kernel", "Conv-Vec1", ranks=2)
+    assert "kernel.backend 'fc', which the set was made with, cannot be used here: auto in its place" in said
+    assert said.count("test accuracy") == 2
+    asked = run("evaluate", file, "--kernel", "Conv-Vec1", "--set", "kernel.backend=cuda")
+    assert (asked.code, len(asked.error_lines)) == (2, 1), asked.stderr
+    assert "kernel.backend 'cuda' cannot serve" in asked.error_lines[0]
 
 
 def test_evaluate_with_another_kernel(run_copy):

@@ -69,6 +69,13 @@ def test_a_missing_file_is_named(tmp_path):
         load_config(tmp_path / "binary.toml")
 
 
+def test_a_resumed_run_may_change_the_backend_but_for_one_of_another_package():
+    auto, cuda, other = (parse_config("", [f"kernel.backend={name}"]) for name in ("auto", "cuda", "other"))
+    assert why_not_resumed(auto, cuda) == ""
+    assert "kernel.backend: 'cuda' → 'other'" in why_not_resumed(cuda, other)
+    assert "--set kernel.backend=other" in why_not_resumed(other, auto)
+
+
 def test_what_a_resumed_run_may_change():
     base = parse_config("")
     assert (

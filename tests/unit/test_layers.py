@@ -10,8 +10,9 @@ import pytest
 from hpcdistill.method import own_methods
 
 PACKAGE = Path(__file__).parents[2] / "hpcdistill"
-BELOW_RUN = {"errors", "plugins", "method", "whole_file", "digest", "hdf5", "schema", "config", "architecture",
-             "jax_runtime", "progress", "gpu", "mpi", "data", "kernels", "linalg", "learning", "io"}  # fmt: skip
+BELOW_RUN = {"errors", "plugins", "method", "backend", "whole_file", "digest", "hdf5", "schema", "config",
+             "architecture", "jax_runtime", "progress", "gpu", "mpi", "data", "kernels", "linalg", "learning",
+             "io"}  # fmt: skip
 #: Each layer, and what it may import besides itself. `__main__` sees all.
 MAY_IMPORT = {
     "errors": set(),
@@ -25,7 +26,8 @@ MAY_IMPORT = {
     "schema": {"errors"},
     "plugins": {"errors"},
     "method": {"errors", "plugins", "config", "data"},  # the last two for types alone
-    "config": {"errors", "architecture", "schema", "method"},
+    "backend": {"errors", "plugins"},
+    "config": {"errors", "architecture", "schema", "method", "backend"},
     "jax_runtime": set(),
     "launcher": {"errors"},
     "progress": set(),
@@ -33,7 +35,7 @@ MAY_IMPORT = {
     "mpi": {"errors", "attempt", "launcher", "gpu"},
     "data": {"errors", "plugins", "whole_file", "digest", "hdf5", "labels_file", "torch_file"},
     "native": set(),
-    "kernels": {"errors", "plugins", "architecture", "jax_runtime", "gpu", "native"},
+    "kernels": {"errors", "plugins", "backend", "architecture", "jax_runtime", "gpu", "native"},
     "linalg": {"errors", "gpu", "mpi", "native"},
     "learning": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
     "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi", "method"},

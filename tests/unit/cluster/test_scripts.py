@@ -96,8 +96,8 @@ def conclude(tmp_path):
         (tmp_path / name).write_text(f"#!/bin/bash\n{text}\n")
         (tmp_path / name).chmod(0o755)
 
-    def run(code, said="", *, state="RUNNING", earlier=(), succeeds=1):
-        status = tmp_path / f"7.attempt-{len(earlier) + 1}"
+    def run(code, said="", *, state="RUNNING", earlier=(), succeeds=1, at="."):
+        status = tmp_path / at / f"7.attempt-{len(earlier) + 1}"
         for k, text in enumerate(earlier):
             (tmp_path / f"7.attempt-{k + 1}").write_text(f"{text}\n")
         if said:
@@ -108,7 +108,7 @@ def conclude(tmp_path):
         done = subprocess.run(["bash", "-c", script], env=environment, cwd=tmp_path, capture_output=True, text=True,
                               check=False)  # fmt: skip
         calls = (tmp_path / "calls").read_text().splitlines() if (tmp_path / "calls").exists() else []
-        return done.returncode, calls, status.read_text().strip(), done.stderr
+        return done.returncode, calls, status.read_text().strip() if status.exists() else "", done.stderr
 
     return run
 
@@ -130,11 +130,15 @@ REQUEUED = ["scontrol requeue 7"]
         (0, "running", 1, REQUEUED, "killed"),  # srun may return 0 when a node is lost
         (140, "", 140, REQUEUED, "killed"),  # a signal while Python was starting
         (1, "", 1, [], "1"),
-        (0, "", 0, [], "0"),  # no room for the file
+        (0, "", 1, REQUEUED, "killed"),  # srun may return 0 when Slurm could not start the ranks
     ],
 )
 def test_what_becomes_of_an_attempt(conclude, code, said, ends, calls, status):
     assert conclude(code, said)[:3] == (ends, calls, status)
+
+
+def test_a_run_that_could_leave_no_word_has_succeeded_if_srun_says_so(conclude):
+    assert conclude(0, at="nowhere")[:3] == (0, [], "")
 
 
 @pytest.mark.parametrize("said", ["75", "running"])
