@@ -344,9 +344,15 @@ def _make_absolute(table: dict[str, Any], folder: Path) -> None:
         if not isinstance(keys, dict):
             continue
         value = keys.get(name)
-        if isinstance(value, str) and value and (always or os.sep in value or value.lower().endswith(_FILE_SUFFIXES)):
+        if isinstance(value, str) and value and (always or _is_path(value, folder)):
             path = os.path.expanduser(value)  # which leaves the ~ of no user for the reader to complain of
             keys[name] = value if path.startswith("~") else os.path.abspath(folder / path)
+
+
+def _is_path(value: str, folder: Path) -> bool:
+    """Tell whether a value is a path: by a slash, its suffix, or a dot and that there is such a file."""
+    return (os.sep in value or value.lower().endswith(_FILE_SUFFIXES)
+            or ("." in value and os.path.isfile(folder / value)))  # fmt: skip
 
 
 def _check_together(config: Config, method: Method) -> None:

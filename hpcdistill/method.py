@@ -7,7 +7,7 @@ rest of the package knows methods by this registry alone.
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import is_dataclass
+from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -144,12 +144,19 @@ def find_method(name: str) -> Method:
     if reference is None:
         raise ConfigError(unknown_method(name))
     method: Method = load_object(f"method {name!r}", reference)
+    if not isinstance(method, Method):
+        raise EnvironmentSetupError(f"method {name!r}: {reference} is {method!r}, and no hpcdistill.method.Method.")
     if not name.isidentifier():
         raise EnvironmentSetupError(f"method {name!r}: must be named as in Python: letters, digits and _.")
     if method.name != name:
         raise EnvironmentSetupError(f"method {name!r}: {reference} calls itself {method.name!r}. Give both one name.")
     if method.settings is not None and not is_dataclass(method.settings):
         raise EnvironmentSetupError(f"method {name!r}: its settings, {method.settings}, are no dataclass.")
+    for one in fields(method.settings) if method.settings else ():
+        if "help" not in one.metadata:
+            raise EnvironmentSetupError(
+                f"method {name!r}: its setting {one.name} is not made by hpcdistill.schema.key."
+            )
     method.title = method.title or name
     return method
 

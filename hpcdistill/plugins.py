@@ -26,13 +26,32 @@ def added(group: str) -> dict[str, str]:
     return {one.name: one.value for one in sorted(entry_points(group=f"hpcdistill.{group}"), key=lambda one: one.name)}
 
 
+@cache
+def _clashes(group: str) -> dict[str, list[str]]:
+    """Return the names that more than one package adds, each with these packages."""
+    from importlib.metadata import entry_points
+
+    found: dict[str, dict[str, str]] = {}
+    for one in entry_points(group=f"hpcdistill.{group}"):
+        found.setdefault(one.name, {})[one.value] = one.dist.name if one.dist else one.value
+    return {name: sorted(packages.values()) for name, packages in found.items() if len(packages) > 1}
+
+
 def known(group: str, own: Mapping[str, str]) -> dict[str, str]:
     """Return all of a group as "module:object" by name: this package's `own`, then what others add by other names."""
     return {**own, **{name: reference for name, reference in added(group).items() if name not in own}}
 
 
 def find(group: str, own: Mapping[str, str], name: str) -> str | None:
-    """Return one of them, None where there is none; other packages are asked only where it is not an own one."""
+    """Return one of them, None where there is none; other packages are asked only where it is not an own one.
+
+    Raises:
+        EnvironmentSetupError: more than one package adds it.
+    """
+    if name not in own and (packages := _clashes(group).get(name)):
+        raise EnvironmentSetupError(
+            f"{name!r} is added to hpcdistill.{group} by several packages: {', '.join(packages)}. Keep one of them."
+        )
     return own.get(name) or added(group).get(name)
 
 

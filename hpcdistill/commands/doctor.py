@@ -33,6 +33,7 @@ def main(args: argparse.Namespace) -> int:
             "JAX": _jax,
             "GPU": lambda: _gpu(comm),
             "kernels": _kernels,
+            "packages": _packages,
             "Slurm": lambda: _slurm(comm),
         }
         results = [_check(comm, name, check) for name, check in checks.items()]
@@ -186,6 +187,24 @@ def _kernels() -> str:
         where = f" on {target}" if target else ""
         found.append(f"{backend.name}{where} ({name}: {float(backend.block(handle, handle)[0, 0]):.4f})")
     return ", ".join(found)
+
+
+def _packages() -> str:
+    """Other packages are not needed, so that a broken one is no failure."""
+    from hpcdistill.errors import EnvironmentSetupError
+    from hpcdistill.plugins import added, find, load_object
+
+    found, broken = [], []
+    for group in ("methods", "backends", "readers"):
+        usable = []
+        for name in added(group):
+            try:
+                load_object(f"{name!r}", find(group, {}, name) or "")
+                usable.append(name)
+            except EnvironmentSetupError as error:
+                broken.append(str(error))
+        found += [f"{group} {', '.join(usable)}"] if usable else []
+    return "; ".join([*(found or ["others add nothing"]), *broken])
 
 
 def _slurm(comm: MPI.Intracomm) -> str:

@@ -243,8 +243,9 @@ KNOWN: Mapping[str, KnownDataset] = {
 
 
 def is_own_file(name: str) -> bool:
-    """Tell whether `name` is the path of a user's own file: by its suffix, or by a slash and that it is one."""
-    return name.lower().endswith(OWN_FILE_SUFFIXES) or (os.sep in name and os.path.isfile(os.path.expanduser(name)))
+    """Tell whether `name` is the path of a user's own file: by its suffix, or by a slash or dot and that it is one."""
+    is_path = os.sep in name or "." in name
+    return name.lower().endswith(OWN_FILE_SUFFIXES) or (is_path and os.path.isfile(os.path.expanduser(name)))
 
 
 def is_own_folder(name: str) -> bool:

@@ -55,6 +55,8 @@ class KernelBackend(Protocol):
     """Kernels of one architecture, for images of one shape, in one floating-point type. No method communicates.
 
     A backend's class takes `(architecture, image_shape, dtype)` and raises `NotSuitable` where it cannot serve them.
+    `Handle` does for `prepare` to return, and `hpcdistill.kernels.sweep.RepeatedSweep` for `sweep`, in one that keeps
+    nothing between a block and its gradient. `name` is that of its line in `hpcdistill/backend.py`, or entry point.
     """
 
     name: str

@@ -9,7 +9,7 @@ from numpy.typing import DTypeLike
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.backend import AUTO, BACKENDS, backend_reference
-from hpcdistill.errors import ConfigError, NotSuitable
+from hpcdistill.errors import ConfigError, EnvironmentSetupError, NotSuitable
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.plugins import load_object
 
@@ -56,6 +56,10 @@ def choose_backend(
             reasons.append(f"{name}: {reason}")
             unexpected += [reasons[-1]] if reason.unexpected else []
             continue
+        if backend.name != name:
+            raise EnvironmentSetupError(
+                f"kernel.backend {name!r}: {reference} calls itself {backend.name!r}. Give both one name."
+            )
         if reasons and name == list(candidates)[-1]:
             log(f"kernels by {name}, which is slow, because none of the others can: {'; '.join(reasons)}")
         elif unexpected:

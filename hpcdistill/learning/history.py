@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-#: Columns, in the order they are shown. What was not measured at a step is NaN.
+#: Columns of every history, in the order they are shown; methods may have more. What was not measured at a step is NaN.
 COLUMNS = ("loss", "train_accuracy", "validation_accuracy", "test_accuracy", "temperature", "seconds")
 
 
@@ -19,6 +19,7 @@ class History:
             targets; KRR: not measured.
         validation_accuracy, test_accuracy: of the support after the step.
         temperature: of KIP's cross-entropy after the step.
+        any other name: what a method adds.
         seconds: spent in this run up to the step, resumed parts added up.
     """
 
@@ -31,7 +32,7 @@ class History:
 
     def column(self, name: str) -> np.ndarray:
         """Return a column as float64, in order of steps."""
-        return np.array([self.rows[step][name] for step in sorted(self.rows)])
+        return np.array([self.rows[step].get(name, float("nan")) for step in sorted(self.rows)])
 
     @property
     def last_seconds(self) -> float:
@@ -57,12 +58,13 @@ class History:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the columns as arrays for a checkpoint's /history."""
         steps = {"step": np.array(sorted(self.rows), np.int64)}
-        return steps | {name: self.column(name) for name in COLUMNS}
+        others = sorted({name for row in self.rows.values() for name in row} - {*COLUMNS, "step"})
+        return steps | {name: self.column(name) for name in (*COLUMNS, *others)}
 
     @classmethod
     def from_arrays(cls, arrays: dict[str, np.ndarray]) -> History:
         """Return the history that `to_arrays` wrote."""
         history = cls()
         for i, step in enumerate(arrays["step"]):
-            history.add(int(step), **{name: float(arrays[name][i]) for name in COLUMNS if name in arrays})
+            history.add(int(step), **{name: float(column[i]) for name, column in arrays.items() if name != "step"})
         return history

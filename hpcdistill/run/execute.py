@@ -14,12 +14,13 @@ from hpcdistill.io.checkpoint_write import require_parallel_hdf5
 from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.io.run_notes import FurthestStep
 from hpcdistill.learning.history import History
+from hpcdistill.method import find_method
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.cost import say_cost
 from hpcdistill.run.experiment import Experiment, load_experiment
-from hpcdistill.run.loop import run_method
+from hpcdistill.run.loop import driver_class, run_method
 from hpcdistill.run.origin import Origin
 from hpcdistill.run.preprocessing import keep_preprocessing, preprocessing_hash
 from hpcdistill.run.recorder import check_same_run
@@ -42,6 +43,7 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
     """
     with agree(comm):
         require_parallel_hdf5(comm)
+        driver_class(find_method(config.method))
     directory = RunDirectory(output)
     with Reporter(comm.Get_rank() == 0) as reporter:
         if (attempt := attempt_number()) > 1:
@@ -57,7 +59,8 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         say_cost(experiment)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
             run_method(experiment, store, checkpoint, Boundary(asked, reporter.say, experiment.method.shorter))
-        reporter.say(f"wrote {directory.latest}")
+        if on_root(comm, directory.latest.exists):
+            reporter.say(f"wrote {directory.latest}")
 
 
 def _find_checkpoint(

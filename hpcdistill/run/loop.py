@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from hpcdistill.errors import NumericalError, StopRequested
+from hpcdistill.errors import EnvironmentSetupError, InputError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.method import load_driver
+from hpcdistill.method import Method, load_driver
 from hpcdistill.mpi.collectives import all_meet
 from hpcdistill.run.driver import Driver, Moment, Snapshot
 from hpcdistill.run.evaluator import Evaluator
@@ -26,10 +26,25 @@ def run_method(experiment: Experiment, store: Store, resumed: Checkpoint | None,
     """
     experiment = keep_whitened(experiment)
     changes = noted_changes(resumed, experiment.config)
-    driver = load_driver(experiment.method)(experiment, Evaluator(experiment, store, boundary), resumed)
+    driver = driver_class(experiment.method)(experiment, Evaluator(experiment, store, boundary), resumed)
     if changes:
         experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
     _Loop(driver, store, Recorder(experiment, store, changes), boundary, resumed is not None).run()
+
+
+def driver_class(method: Method) -> type[Driver]:
+    """Return the class of a method's driver. Not collective.
+
+    Raises:
+        EnvironmentSetupError: it is not there, or no `Driver`.
+    """
+    found = load_driver(method)
+    where = f"method {method.name!r}: {method.driver}"
+    if not (isinstance(found, type) and issubclass(found, Driver)):
+        raise EnvironmentSetupError(f"{where} is no hpcdistill.run.driver.Driver. Mend the package it comes from.")
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise EnvironmentSetupError(f"{where} lacks {', '.join(missing)}. Mend the package it comes from.")
+    return found
 
 
 class _Loop:
@@ -51,16 +66,18 @@ class _Loop:
         except StopRequested:
             self._save_present()
             raise
-        except NumericalError:
+        except (NumericalError, InputError) as error:
             if all_meet(self._comm):
                 self._save_good()
+            if type(error) is InputError and self._good:  # of images that steps have led beyond what kernels can take
+                raise NumericalError(f"after step {self._good[1].step}: {error}") from error
             raise
 
     def _take(self, moment: Moment) -> None:
         if moment is not Moment.PROVEN:
             self._keep_best()
         if moment is not Moment.UNPROVEN:
-            self._good = self._driver.saved_as, self._driver.snapshot()
+            self._good = self._driver.saved_as, self._snapshot()
             if self._driver.is_due():
                 self._save_present()
         if moment is not Moment.PROVEN:
@@ -69,8 +86,13 @@ class _Loop:
 
     def _save_present(self) -> None:
         if self._driver.saved_as not in (None, self._saved):
-            self._recorder.save(self._driver.snapshot())
+            self._recorder.save(self._snapshot())
             self._saved = self._driver.saved_as
+
+    def _snapshot(self) -> Snapshot:
+        experiment, snapshot = self._driver.experiment, self._driver.snapshot()
+        snapshot.check(experiment.method.name, experiment.dataset.image_shape, experiment.dataset.n_classes)
+        return snapshot
 
     def _save_good(self) -> None:
         """After an error: save the last state that was good, and say where to go on from."""
@@ -84,7 +106,7 @@ class _Loop:
     def _keep_best(self) -> None:
         best = self._driver.history.best_validation_step()
         if best is not None and best != self._best and best == self._driver.step:
-            self._recorder.save_best(self._driver.snapshot())
+            self._recorder.save_best(self._snapshot())
             self._best = best
 
     def _note(self) -> None:

@@ -57,6 +57,17 @@ def test_a_killed_method_goes_on_where_it_was(place):
     assert len(one["history/step"]) == tries
 
 
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_images_that_grow_beyond_what_kernels_can_take_are_a_numerical_error(place, ranks):
+    """… which leaves the last state that was good, and no wrong input."""
+    result = run("run", search(place, 30), "--output", "out", "--set=random_search.growth=1e30", ranks=ranks, cwd=place)
+    assert (result.code, len(result.error_lines)) == (3, 1), result.stderr
+    assert "after step 6: Image 0 of 10 has pixels up to" in result.error_lines[0]
+    kept = read_own(place / "out/latest.h5")
+    assert kept.attributes["step"] == 6
+    assert np.isfinite(kept.arrays["history/tried_loss"]).all()  # a column of its own
+
+
 def write_digits(path):
     """Write digits as a table of text: of each class the first 20."""
     digits = load_digits()
@@ -69,7 +80,7 @@ def write_digits(path):
 
 def test_a_reader_and_a_backend(place):
     write_digits(place / "digits.csv")
-    short = {"kip": {"steps": 2, "batch": 50}, "data": {"name": "./digits.csv"}}
+    short = {"kip": {"steps": 2, "batch": 50}, "data": {"name": "digits.csv"}}
     for backend in ("dot", "native"):
         kernel = {"architecture": "flatten dense", "backend": backend, "precision": "float64"}
         said = act(place, "run", write_config(place / "c.toml", kernel=kernel, **short), "--output", backend)

@@ -1,5 +1,8 @@
 """The registry of methods, and what is said of those of other packages that cannot be used."""
 
+from dataclasses import dataclass
+from importlib import metadata
+
 import pytest
 
 from hpcdistill import method, plugins
@@ -12,18 +15,24 @@ class NoDataclass:
     steps = 3
 
 
+@dataclass(frozen=True)
+class NoKey:
+    steps: int = 3
+
+
 def make(called, settings=None):
     return type(called, (method.Method,), {"name": called, "help": "something", "settings": settings})()
 
 
 GOOD, OTHER, UNFIT, DATA, KIP = make("good"), make("other"), make("unfit", NoDataclass), make("data"), make("kip")
+KEYLESS, CLASS, NONE = make("keyless", NoKey), type(GOOD), None
 
 
 @pytest.fixture(autouse=True)
 def installed(monkeypatch):
     """Methods of another package, some of them broken."""
     names = {"good": "GOOD", "misnamed": "OTHER", "unfit": "UNFIT", "data": "DATA", "kip": "KIP", "typo": "NOTHING",
-             "my-method": "GOOD"}  # fmt: skip
+             "my-method": "GOOD", "keyless": "KEYLESS", "a_class": "CLASS", "none": "NONE"}  # fmt: skip
     references = {name: f"test_method:{attribute}" for name, attribute in names.items()}
     monkeypatch.setattr(plugins, "added", lambda group: references | {"absent": "not_there:METHOD"})
     method.find_method.cache_clear()
@@ -40,6 +49,9 @@ def test_one_without_settings():
     ("typo", EnvironmentSetupError, "method 'typo': test_method:NOTHING.* cannot be imported .*NOTHING"),
     ("misnamed", EnvironmentSetupError, "method 'misnamed': test_method:OTHER calls itself 'other'"),
     ("unfit", EnvironmentSetupError, "method 'unfit': its settings, .*NoDataclass.*, are no dataclass"),
+    ("keyless", EnvironmentSetupError, "method 'keyless': its setting steps is not made by hpcdistill.schema.key"),
+    ("a_class", EnvironmentSetupError, "method 'a_class': .*:CLASS is <class .*, and no hpcdistill.method.Method"),
+    ("none", EnvironmentSetupError, "method 'none': test_method:NONE is None"),
     ("data", ConfigError, "configuration: method is 'data', which is a name of any"),
     ("my-method", EnvironmentSetupError, "method 'my-method': must be named as in Python"),
     ("unknown", ConfigError, "configuration: method is 'unknown'. Valid: kip, label_solve, krr, good, .*needs that"),
@@ -72,3 +84,18 @@ def test_sections_of_methods_that_are_gone_are_left_out_of_stored_configurations
     assert parse_stored("[gone]\nx = 1\n[kip]\nsteps = 7\n").kip.steps == 7
     with pytest.raises(ConfigError, match="unknown key 'gone'"):
         parse_config("[gone]\nx = 1\n")
+
+
+def test_a_name_that_two_packages_add(tmp_path, monkeypatch):
+    for package in ("one", "two"):
+        folder = tmp_path / f"{package}-1.0.dist-info"
+        folder.mkdir()
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {package}\nVersion: 1.0\n")
+        (folder / "entry_points.txt").write_text(f"[hpcdistill.readers]\nsame = {package}:Format\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    assert len(metadata.entry_points(group="hpcdistill.readers", name="same")) == 2
+    plugins._clashes.cache_clear()
+    with pytest.raises(EnvironmentSetupError, match="'same' is added to hpcdistill.readers by several .*: one, two"):
+        plugins.find("readers", {}, "same")
+    assert plugins.find("readers", {"same": "own:Format"}, "same") == "own:Format"
+    plugins._clashes.cache_clear()

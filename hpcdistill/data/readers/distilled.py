@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.data.readers.class_names import numbers_of, read_class_names
-from hpcdistill.data.readers.formats import format_of
+from hpcdistill.data.readers.formats import format_of, read_arrays
 from hpcdistill.data.readers.npz import NpzFormat, read_npz
 from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels, without_bool
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
@@ -83,8 +83,7 @@ def read_distilled(
         roles.append(find_roles(path, names, said, "support"))
         return [*roles[0].used, *(("mean", "std") if own else ())]
 
-    kind = format_of(path)
-    arrays, axes = kind.read(path, choose), reading.axes
+    (kind, arrays), axes = read_arrays(path, choose), reading.axes
     if own:
         axes = "nhwc" if isinstance(kind, NpzFormat) else "nchw"
     return _distilled(path, arrays, roles[0], class_names, axes, own=own)

@@ -18,7 +18,6 @@ from hpcdistill.data.readers.folder_cache import FolderCache
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.readers.roles import SPLITS
-from hpcdistill.data.registry import OWN_FILE_SUFFIXES
 from hpcdistill.errors import DataError
 
 _KINDS = ", ".join(SUFFIXES)
@@ -187,8 +186,6 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
         with os.scandir(path) as entries:
             return sorted(entries, key=lambda entry: entry.name)
     except (FileNotFoundError, NotADirectoryError):
-        raise DataError(
-            f"{path}: no such folder. Check the path; a file must end in {', '.join(OWN_FILE_SUFFIXES)}."
-        ) from None
+        raise DataError(f"{path}: no such file or folder. Check the path.") from None
     except OSError as error:
         raise open_error(path, error) from None

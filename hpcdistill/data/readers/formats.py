@@ -10,7 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from hpcdistill.data.readers.files import open_error
-from hpcdistill.errors import DataError
+from hpcdistill.errors import DataError, EnvironmentSetupError
 from hpcdistill.plugins import added, load_object
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
@@ -44,7 +44,7 @@ class Format(Protocol):
         """Return some of the arrays by name, as stored.
 
         Args:
-            choose: is given the names of all arrays, and returns those of the ones to read.
+            choose: is given the names of all arrays, and returns those of the ones to read; to be called once.
 
         Raises:
             DataError: it cannot be read; the message names the file, what is wrong, and what to do.
@@ -67,18 +67,72 @@ def format_of(path: Path) -> Format:
     for one in own:
         if one.recognises(path, head):
             return one
-    others = [_format(name, reference) for name, reference in added("readers").items() if name not in _OWN]
+    others, broken = _others()
     for one in others:
-        if one.recognises(path, head):
-            return one
-    for one in own:  # a damaged file, or none of arrays: its reader says so
+        try:
+            if one.recognises(path, head):
+                return one
+        except Exception as error:  # whatever a reader of others does: another may know the file
+            broken = [*broken, f"{one.title} cannot be recognised ({_cause(error)})"]
+    for one in (*own, *others):  # a damaged file, or none of arrays: its reader says so
         if path.suffix.lower() in one.suffixes:
             return one
     kinds = ", ".join(one.title for one in (*own, *others))
-    raise DataError(f"{path}: is no file of arrays that can be read here. Valid: {kinds}.")
+    more = "".join(f" {reason.rstrip('.')}." for reason in broken)
+    raise DataError(f"{path}: is no file of arrays that can be read here. Valid: {kinds}.{more}")
+
+
+def read_arrays(path: Path, choose: Choose) -> tuple[Format, dict[str, np.ndarray]]:
+    """Return what kind of file this is, and the arrays that `choose` takes of it; see `Format.read`. Not collective.
+
+    Raises:
+        DataError: it cannot be read. What goes wrong in a reader of another package is one, too.
+    """
+    kind, chosen = format_of(path), list[str]()
+
+    def note(names: Sequence[str]) -> Sequence[str]:
+        chosen[:] = choose(names)
+        return list(chosen)
+
+    if type(kind) in map(type, (_format(name, reference) for name, reference in _OWN.items())):
+        return kind, kind.read(path, choose)
+    try:
+        arrays = dict(kind.read(path, note))
+    except DataError:
+        raise
+    except Exception as error:
+        raise DataError(f"{path}: cannot be read as {kind.title} ({_cause(error)}).") from error
+    lacking = [name for name in chosen if not isinstance(arrays.get(name), np.ndarray)]
+    if lacking or not chosen:
+        what = f"gives no array {', '.join(lacking)}" if lacking else "does not ask which arrays to read"
+        raise DataError(f"{path}: the reader of {kind.title} {what}. Mend or remove the package that it comes from.")
+    return kind, {name: arrays[name] for name in chosen}
+
+
+def _others() -> tuple[list[Format], list[str]]:
+    """Return the formats that other packages add, and why others cannot be used."""
+    found, broken = list[Format](), list[str]()
+    for name, reference in added("readers").items():
+        if name in _OWN:
+            continue
+        try:
+            found.append(_format(name, reference))
+        except EnvironmentSetupError as error:
+            broken.append(str(error))
+    return found, broken
+
+
+def _cause(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 @cache
 def _format(name: str, reference: str) -> Format:
-    found: Format = load_object(f"reader {name!r}", reference)()
+    try:
+        found: Format = load_object(f"reader {name!r}", reference)()
+        _ = found.title, found.suffixes, found.recognises, found.read
+    except (TypeError, AttributeError) as error:
+        raise EnvironmentSetupError(
+            f"reader {name!r}: {reference} is no format of files ({error}). Mend or remove that package."
+        ) from error
     return found

@@ -12,7 +12,7 @@ from hpcdistill.data.preprocess import fit_standardisation
 from hpcdistill.data.readers.check import display_range, make_split
 from hpcdistill.data.readers.class_names import check_class_names, in_order, numbers_of, read_class_names
 from hpcdistill.data.readers.files import expand_home
-from hpcdistill.data.readers.formats import format_of
+from hpcdistill.data.readers.formats import read_arrays
 from hpcdistill.data.readers.own_arrays import read_images, read_labels
 from hpcdistill.data.readers.reading import Reading
 from hpcdistill.data.readers.roles import SPLITS, Roles, find_roles
@@ -44,7 +44,7 @@ def read_own(name: str, reading: Reading) -> Dataset:
         roles.append(find_roles(path, names, reading.said))
         return roles[0].used
 
-    arrays = format_of(path).read(path, choose)
+    _, arrays = read_arrays(path, choose)
     return _Reader(path, reading, roles[0], arrays).dataset()
 
 

@@ -9,6 +9,7 @@ from hpcdistill.schema import key
 @dataclass(frozen=True)
 class SearchConfig:
     tries: int = key(20, "supports that are tried", minimum=1)
+    growth: float = key(1.0, "what images of each are multiplied by, once more than of the one before", above=0)
 
 
 class RandomSearch(Method):

@@ -199,7 +199,7 @@ def test_many_are_read_by_several_processes(tmp_path, monkeypatch):
 
 
 BAD = {
-    "nothing": ([], ["no such folder"]),
+    "nothing": ([], ["no such file or folder"]),
     "one class": (["a/0.png"], ["has 1 folder in it"]),
     "an empty class": (["a/0.png", "b/notes.txt"], ["own/b: holds no pictures"]),
     "no training split": (["test/a/0.png", "test/b/0.png"], ["has test, but no 'train'"]),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from check_data import assert_split
 
-from hpcdistill.data.readers import load_dataset
+from hpcdistill.data.readers import formats, load_dataset
 from hpcdistill.data.readers.distilled import read_distilled
 from hpcdistill.data.readers.formats import format_of
 from hpcdistill.errors import DataError
@@ -58,3 +58,77 @@ def test_a_file_of_no_kind(tmp_path):
     shutil.make_archive(str(tmp_path / "other"), "zip", tmp_path, "data.bin")
     with pytest.raises(DataError, match=r"other\.zip: is no file of arrays"):
         load_dataset(str(tmp_path / "other.zip"))
+
+
+class Toy:
+    title, suffixes = "a toy", (".toy",)
+
+    def recognises(self, path, head):
+        return head.startswith(b"toy")
+
+    def read(self, path, choose):
+        words = path.read_bytes().split()[1:]
+        if words == [b"odd"]:
+            raise ValueError("odd\nwords")
+        arrays = {"images": IMAGES, "labels": LABELS, "more": LABELS}
+        if words == [b"lacks"]:
+            choose(list(arrays))
+            return {"images": IMAGES, "labels": [1]}
+        return arrays if words == [b"unasked"] else {name: arrays[name] for name in [*choose(list(arrays)), "more"]}
+
+
+class Shy(Toy):
+    title = "a shy one"
+
+    def recognises(self, path, head):
+        raise KeyError("no such thing")
+
+
+class Half:
+    title = "half a format"
+
+
+@pytest.fixture
+def added(monkeypatch):
+    """Readers of another package; but for one they are broken."""
+    names = {
+        "absent": "not_there:Format",
+        "half": "test_formats:Half",
+        "shy": "test_formats:Shy",
+        "toy": "test_formats:Toy",
+    }
+    monkeypatch.setattr(formats, "added", lambda group: names)
+    formats._format.cache_clear()
+    yield
+    formats._format.cache_clear()
+
+
+def test_broken_readers_do_not_disturb_the_others(added, tmp_path, monkeypatch):
+    (tmp_path / "data.bin").write_bytes(b"toy")
+    assert_split(load_dataset(str(tmp_path / "data.bin")).train, IMAGES, LABELS)
+    monkeypatch.chdir(tmp_path)  # a name with a dot is a file's, where there is one
+    assert_split(load_dataset("data.bin").train, IMAGES, LABELS)
+
+
+def test_a_file_of_no_kind_says_which_readers_are_broken(added, tmp_path):
+    (tmp_path / "data.bin").write_bytes(b"no arrays")
+    with pytest.raises(DataError) as found:
+        load_dataset(str(tmp_path / "data.bin"))
+    for words in (
+        "a toy.",
+        "'absent': not_there:Format",
+        "'half': test_formats:Half",
+        "a shy one cannot be recognised",
+    ):
+        assert words in str(found.value)
+
+
+@pytest.mark.parametrize(("content", "message"), [
+    (b"toy odd", "cannot be read as a toy .ValueError: odd words."),
+    (b"toy lacks", "the reader of a toy gives no array labels. Mend"),
+    (b"toy unasked", "the reader of a toy does not ask which arrays to read"),
+])  # fmt: skip
+def test_a_reader_that_does_not_do_what_it_must(added, tmp_path, content, message):
+    (tmp_path / "data.toy").write_bytes(content)
+    with pytest.raises(DataError, match=f"data.toy: {message}"):
+        load_dataset(str(tmp_path / "data.toy"))
