@@ -6,10 +6,11 @@
 // gives row y back at time y + 2U − u. It overwrites the planes that entered with their gradients.
 //
 // What happens to a row of a plane, in this order:
-//   enter      it comes into the level: products of pixels in the first level, what the pooling before left in the
-//   others leave      it comes out of the level's last unit: to the pooling, the sum or the result turn       in the
-//   adjoint, instead of leaving: the last unit forward and at once back, from the gradient of what left hand_back  the
-//   gradient has come back to where the row entered: on to the pixels, or in place of what entered
+//
+// - enter: it comes into the level: products of pixels in the first level, what the pooling before left in the others.
+// - leave: it comes out of the level's last unit: to the pooling, the sum or the result.
+// - turn: in the adjoint, instead of leaving: the last unit forward and at once back, from the gradient of what left.
+// - hand_back: the gradient has come back to where the row entered: on to the pixels, or in place of what entered.
 #pragma once
 
 #include <cstring>
