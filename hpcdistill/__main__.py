@@ -27,6 +27,7 @@ COMMANDS = (
     "reproduce",
     "inspect",
     "export",
+    "kernel",
     "prepare",
     "doctor",
     "bench",

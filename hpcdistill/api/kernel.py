@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -111,6 +112,42 @@ class NeuralKernel:
             h1 = backend.prepare(first)
             _fill(backend, h1, h1 if x2 is None else backend.prepare(second), kernel, self._tell)
         return kernel
+
+    def to_hdf5(
+        self, path: str | Path, x1: ArrayLike, x2: ArrayLike | None = None, *, tile: int = 256, comm: Any = None,
+        compress: bool = False,
+    ) -> None:  # fmt: skip
+        """Compute a kernel that need not fit in memory, tile by tile, into dataset `/kernel` of an HDF5 file.
+
+        The same call goes on where another was ended, whatever ended it: tiles that are there are verified and kept.
+
+        Args:
+            path: of the file; its folder exists.
+            x1, x2: see `__call__`. Without `x2` half of the tiles are computed, and the file has all.
+            tile: rows and columns of a tile.
+            comm: mpi4py's communicator of the ranks that share the work, each with the same images; default: this
+                process alone. Collective then.
+            compress: without loss, when it is complete.
+
+        Raises:
+            InputError: see `__call__`; no images.
+            CheckpointError: `path` is something else, or of other images, another network, type or tile.
+            StorageError: it cannot be written; tiles that are there stay.
+
+        Example:
+            >>> import h5py, tempfile
+            >>> import numpy as np
+            >>> from hpcdistill import NeuralKernel
+            >>> path = tempfile.mkdtemp() + "/kernel.h5"
+            >>> NeuralKernel("FC1").to_hdf5(path, np.random.default_rng(0).normal(size=(300, 4, 4, 1)))
+            >>> h5py.File(path)["kernel"][:2, :3].shape
+            (2, 3)
+        """
+        from hpcdistill.api.kernel_to_file import kernel_to_file
+
+        first = self.images(x1)
+        second = None if x2 is None else self._second(first, x2)
+        kernel_to_file(self, Path(path), first, second, tile, comm, compressed=compress)
 
     def vjp(self, x1: ArrayLike, x2: ArrayLike | None = None) -> tuple[np.ndarray, Callable[[ArrayLike], Any]]:
         """Return the kernel, and a function that pulls cotangents back to the images, as `jax.vjp` does.

@@ -29,8 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Print the content of one file, or a comparison of several."""
     from hpcdistill.io.checkpoint import read_checkpoint
+    from hpcdistill.io.kernel_file import is_kernel_file
     from hpcdistill.launcher import is_first_rank
 
+    if len(args.files) == 1 and args.files[0].is_file() and is_kernel_file(args.files[0]):
+        if is_first_rank():
+            _describe_kernel(args.files[0])
+        return 0
     paths = checkpoints_of(args.files, args.settings)
     if not is_first_rank():
         return 0
@@ -40,6 +45,28 @@ def main(args: argparse.Namespace) -> int:
     else:
         _compare(checkpoints)
     return 0
+
+
+def _describe_kernel(path: Path) -> None:
+    from rich.console import Console
+
+    from hpcdistill.io.kernel_file import KernelFile
+
+    console, file = Console(highlight=False, soft_wrap=True), KernelFile.open(path)
+    total, missing = len(file.tiles()), len(file.missing())
+    state = "complete" if not missing else f"{total - missing} of {total} tiles ({1 - missing / total:.1%}) are there"
+    console.print(str(path), style="bold", markup=False)
+    kinds = "symmetric, " * file.is_symmetric + "compressed, " * file.is_compressed
+    console.print(f"  {'kernel':<20} {file.shape[0]} × {file.shape[1]} of {file.dtype}, {kinds}{state}", markup=False)
+    for name in ("dataset", "rows", "architecture", "hpcdistill_version", "git_commit"):
+        if name in file.attributes:
+            console.print(f"  {name:<20} {file.attributes[name]}", markup=False)
+    console.print("arrays", style="bold")
+    for name, array in sorted(file.arrays().items()):
+        console.print(f"  /{name:<30} {array.dtype!s:<8} {array.shape}", markup=False)
+    if "config" in file.attributes:
+        console.print("configuration", style="bold")
+        console.print("\n".join("  " + line for line in file.attributes["config"].splitlines() if line), markup=False)
 
 
 def _describe(path: Path, checkpoint: Checkpoint) -> None:

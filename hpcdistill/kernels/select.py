@@ -56,7 +56,7 @@ def choose_backend(
             reasons.append(f"{name}: {reason}")
             unexpected += [reasons[-1]] if reason.unexpected else []
             continue
-        if backend.name != name:
+        if name not in BACKENDS and backend.name != name:
             raise EnvironmentSetupError(
                 f"kernel.backend {name!r}: {reference} calls itself {backend.name!r}. Give both one name."
             )

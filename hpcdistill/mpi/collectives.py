@@ -1,4 +1,4 @@
-"""Every MPI call but start-up and shutdown, and sums in the memory of GPUs (`gpu_arrays`).
+"""Every MPI call but start-up and shutdown, sums in the memory of GPUs (`gpu_arrays`), and a counter (`dealing`).
 
 Each function is collective over the communicator it is given.
 

@@ -65,9 +65,13 @@ class Experiment:
         labels = self.labels(split.labels[chosen])
         if changes is not None:
             return self.preprocessing.apply(changes.apply(split.images[chosen], start)), labels
-        if name in self.whitened:
-            return self.whitened[name][chosen], labels
-        return self.preprocessing.apply(split.images[chosen]), labels
+        return self.images(name, chosen), labels
+
+    def images(self, split: str, indices: np.ndarray) -> np.ndarray:
+        """Return images of a split, "train" or "test", preprocessed, float64."""
+        if split in self.whitened:
+            return self.whitened[split][indices]
+        return self.preprocessing.apply(self.dataset.split(split).images[indices])
 
     def labels(self, classes: np.ndarray) -> np.ndarray:
         """Return classes `(n,)` as rows of labels `(n, n_classes)`, float64."""

@@ -86,7 +86,7 @@ def stored_standardisation(checkpoint: Checkpoint) -> Standardisation:
         CheckpointError: they are missing or damaged.
     """
     mean, std, display = (checkpoint.array(f"preprocess/{name}") for name in ("mean", "std", "display_range"))
-    channels = checkpoint.images("support/images").shape[-1:]
+    channels = checkpoint.images("support/images").shape[-1:] if "support/images" in checkpoint.arrays else mean.shape
     intact = mean.shape == std.shape == channels and display.shape == (2,)
     if not intact or not all(np.isfinite(array).all() for array in (mean, std, display)) or not (std > 0).all():
         raise CheckpointError(
