@@ -11,6 +11,7 @@ when its checksum is there, and is right.
 from __future__ import annotations
 
 import errno
+import math
 import os
 import zlib
 from collections.abc import Mapping
@@ -68,8 +69,10 @@ class KernelFile:
                 kernel = file["kernel"]
                 if attributes.pop(MARK) != VERSION or kernel.chunks is None or kernel.ndim != 2:
                     raise KeyError(MARK)
-                return cls(path, kernel.shape, kernel.dtype, kernel.chunks[0], bool(attributes.pop("is_symmetric")),
-                           kernel.compression is not None, attributes)  # fmt: skip
+                tile, is_symmetric = int(attributes.pop("tile")), bool(attributes.pop("is_symmetric"))
+                return cls(
+                    path, kernel.shape, kernel.dtype, tile, is_symmetric, kernel.compression is not None, attributes
+                )
         except FileNotFoundError:
             raise
         except (OSError, KeyError, RuntimeError) as error:
@@ -79,6 +82,11 @@ class KernelFile:
     def grid(self) -> tuple[int, int]:
         """Number of tiles along rows and columns."""
         return -(-self.shape[0] // self.tile), -(-self.shape[1] // self.tile)
+
+    @property
+    def chunk(self) -> tuple[int, int]:
+        """Shape of a tile in the file, which may be larger than what it has of the matrix."""
+        return _chunk(self.shape, self.tile)
 
     def tiles(self) -> list[tuple[int, int]]:
         """Return the tiles to be computed, row by row: all, or those of the lower triangle."""
@@ -130,10 +138,10 @@ class KernelFile:
         os.fsync(self._descriptor)
 
     def _write(self, tile: tuple[int, int], block: np.ndarray) -> None:
-        chunk = np.zeros((self.tile, self.tile), self.dtype)
+        chunk = np.zeros(self.chunk, self.dtype)
         chunk[: block.shape[0], : block.shape[1]] = block
         content = chunk.tobytes()
-        self._put(self._offset(tile), content)
+        self._put(self._places[tile], content)
         self._put(self._checksum_at(tile), np.uint64(zlib.crc32(content) | _THERE).tobytes())
 
     def _put(self, offset: int, content: bytes) -> None:
@@ -146,23 +154,20 @@ class KernelFile:
             raise _storage_error(self.path, error) from error
 
     def _read(self, tile: tuple[int, int]) -> bytes:
-        return os.pread(self._descriptor, self.tile**2 * self.dtype.itemsize, self._offset(tile))
-
-    def _offset(self, tile: tuple[int, int]) -> int:
-        return self._offsets[0] + self._places[tile]
+        return os.pread(self._descriptor, math.prod(self.chunk) * self.dtype.itemsize, self._places[tile])
 
     def _checksum_at(self, tile: tuple[int, int]) -> int:
-        return self._offsets[1] + 8 * (tile[0] * self.grid[1] + tile[1])
+        return self._checksums_from + 8 * (tile[0] * self.grid[1] + tile[1])
 
     @cached_property
     def _descriptor(self) -> int:
         return os.open(self.path, os.O_RDWR)
 
     @cached_property
-    def _offsets(self) -> tuple[int, int]:
-        """Where the file's own data begin (0), and the checksums."""
+    def _checksums_from(self) -> int:
+        """Where the bytes of checksums begin."""
         with h5py.File(self.path, "r", **without_lock()) as file:
-            return 0, file["checksums"].id.get_offset()
+            return file["checksums"].id.get_offset()
 
     @cached_property
     def _places(self) -> dict[tuple[int, int], int]:
@@ -189,12 +194,12 @@ def create(
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     empty = early.copy()
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
-    early.set_chunk((tile, tile))
+    early.set_chunk(_chunk(shape, tile))
     empty.set_fill_time(h5py.h5d.FILL_TIME_ALLOC)
     temporary = temporary_name(path)
     try:
         with h5py.File(temporary, "w", **without_lock()) as file:
-            file.attrs[MARK], file.attrs["is_symmetric"] = VERSION, is_symmetric
+            file.attrs[MARK], file.attrs["is_symmetric"], file.attrs["tile"] = VERSION, is_symmetric, tile
             file.attrs.update(attributes)
             for name, array in arrays.items():
                 file[name] = array
@@ -229,12 +234,16 @@ def compress(file: KernelFile) -> None:
             for name in source:
                 if name != "kernel":
                     source.copy(name, target)
-            kernel = target.create_dataset("kernel", file.shape, file.dtype, chunks=(file.tile, file.tile),
+            kernel = target.create_dataset("kernel", file.shape, file.dtype, chunks=file.chunk,
                                            compression="gzip", compression_opts=4, shuffle=True)  # fmt: skip
             for start in range(0, file.shape[0], file.tile):
                 kernel[start : start + file.tile] = source["kernel"][start : start + file.tile]
     except (OSError, RuntimeError) as error:
         raise _storage_error(file.path, error) from error
+
+
+def _chunk(shape: tuple[int, int], tile: int) -> tuple[int, int]:
+    return min(tile, shape[0]), min(tile, shape[1])
 
 
 def is_kernel_file(path: Path) -> bool:

@@ -1,0 +1,186 @@
+"""`hpcdistill kernel`: the same file however often it was ended, and on however many ranks."""
+
+import os
+import signal
+
+import h5py
+import numpy as np
+import pytest
+from launch import command_line, rank_processes, run, start, succeed, wait_until, write_config
+from sklearn.svm import SVC
+from test_full_disk import fill, small_disk  # noqa: F401 - a fixture
+
+from hpcdistill import NeuralKernel
+from hpcdistill.data.readers import load_dataset
+from hpcdistill.io.kernel_file import KernelFile
+
+NETWORK = "conv relu conv relu pool flatten dense"
+
+
+def config(folder, **sections):
+    data = {"data": {"name": "digits", "train_size": 700}} | sections
+    return write_config(folder / "c.toml", kernel={"architecture": NETWORK}, **data)
+
+
+def command(folder, *more, output="k.h5", tile=32):
+    return ["kernel", folder / "c.toml", "--output", folder / output, "--tile", tile, *more]
+
+
+def matrix(path):
+    with h5py.File(path) as file:
+        return file["kernel"][...]
+
+
+def tiles_there(path):
+    file = KernelFile.open(path)
+    return len(file.tiles()) - len(file.missing())
+
+
+def begin(folder, *more, ranks=2, at_least=5):
+    """Start a computation, and return it when some tiles are there, but not all."""
+    path = folder / "k.h5"
+    process = start([*command_line(ranks), *map(str, command(folder, *more))])
+    wait_until(lambda: path.exists() and tiles_there(path) >= at_least, "tiles", process)
+    return process
+
+
+def end(process, number, ranks):
+    for pid in rank_processes(process, ranks) if ranks > 1 else [process.pid]:
+        os.kill(pid, number)
+    return process.wait(timeout=60)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """The file of one undisturbed process."""
+    folder = tmp_path_factory.mktemp("whole")
+    config(folder)
+    succeed(*command(folder))
+    return folder / "k.h5"
+
+
+def test_it_is_the_kernel_of_the_images(whole):
+    found, train = matrix(whole), load_dataset("digits").train
+    with h5py.File(whole) as file:
+        chosen, labels = file["row_index"][...], file["row_labels"][...]
+        x = (train.images[chosen] - file["preprocess/mean"][...]) / file["preprocess/std"][...]
+    np.testing.assert_array_equal(labels, train.labels[chosen])
+    np.testing.assert_allclose(found, NeuralKernel(NETWORK)(x), rtol=1e-12)
+    np.testing.assert_array_equal(found, found.T)
+    assert "complete" in succeed("inspect", whole)
+
+
+@pytest.mark.parametrize("ranks", [3])
+def test_any_number_of_ranks_gives_the_same(whole, tmp_path, ranks):
+    config(tmp_path)
+    succeed(*command(tmp_path), ranks=ranks)
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(whole))
+
+
+@pytest.mark.parametrize(("first", "second"), [(2, 0), (0, 3)])
+def test_killed_and_gone_on_with(whole, tmp_path, first, second):
+    config(tmp_path)
+    end(begin(tmp_path, ranks=first), signal.SIGKILL, first)
+    there = tiles_there(tmp_path / "k.h5")
+    assert f"{there} of 253 tiles" in succeed("inspect", tmp_path / "k.h5")
+    assert f"{there} of 253 tiles are there" in succeed(*command(tmp_path), ranks=second)
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(whole))
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_stopped_by_a_signal(whole, tmp_path, ranks):
+    config(tmp_path)
+    assert end(begin(tmp_path, ranks=ranks), signal.SIGTERM, ranks) == 75
+    assert 0 < tiles_there(tmp_path / "k.h5") < 253
+    succeed(*command(tmp_path))
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(whole))
+
+
+def test_whitened_images_stay_those_it_was_begun_with(tmp_path):
+    """A matrix that other ranks fit would differ in the last digits."""
+    config(tmp_path, preprocess={"zca": True})
+    succeed(*command(tmp_path, output="whole.h5"), ranks=2)
+    end(begin(tmp_path), signal.SIGKILL, 2)
+    succeed(*command(tmp_path))
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(tmp_path / "whole.h5"))
+    (tmp_path / "k.zca.h5").unlink()
+    (tmp_path / "whole.zca.h5").rename(tmp_path / "k.zca.h5")
+    succeed(*command(tmp_path))
+
+
+def test_two_writers_by_mistake(whole, tmp_path):
+    config(tmp_path)
+    processes = [start([*command_line(0), *map(str, command(tmp_path))]) for _ in range(2)]
+    assert [process.wait(timeout=120) for process in processes] == [0, 0]
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(whole))
+
+
+def test_damaged_tiles_are_computed_again(whole, tmp_path):
+    config(tmp_path)
+    path = tmp_path / "k.h5"
+    path.write_bytes(whole.read_bytes())
+    file = KernelFile.open(path)
+    with path.open("r+b") as raw:
+        raw.seek(file._places[3, 1] + 99)
+        raw.write(b"oops")
+    assert "1 of 253 tiles" in (said := succeed(*command(tmp_path), ranks=2))
+    assert "damaged, and computed again" in said
+    np.testing.assert_array_equal(matrix(path), matrix(whole))
+
+
+def test_rows_of_test_images_for_an_estimator_of_scikit_learn(whole, tmp_path):
+    config(tmp_path)
+    succeed(*command(tmp_path, "--rows", "test", "--compress"), ranks=2)
+    with h5py.File(whole) as train, h5py.File(tmp_path / "k.h5") as test:
+        assert test["kernel"].compression == "gzip"
+        classifier = SVC(kernel="precomputed").fit(train["kernel"][...], train["row_labels"][...])
+        np.testing.assert_array_equal(test["column_index"][...], train["row_index"][...])
+        accuracy = classifier.score(test["kernel"][...], test["row_labels"][...])
+    assert accuracy > 0.9
+    assert "compressed, complete" in succeed("inspect", tmp_path / "k.h5")
+    succeed(*command(tmp_path, "--rows", "test"))  # there is nothing left to do
+
+
+def test_more_ranks_than_tiles(tmp_path):
+    config(tmp_path, data={"name": "digits", "train_size": 20})
+    succeed(*command(tmp_path), ranks=3)
+    assert matrix(tmp_path / "k.h5").shape == (20, 20)
+
+
+@pytest.mark.parametrize(("more", "words", "ranks"), [
+    (["--set", "kernel.architecture=FC1"], ["is another kernel", "kernel.architecture: 'conv relu", "→ 'FC1'"], 2),
+    (["--set", "data.train_size=100"], ["data.train_size: 700 → 100"], 0),
+    (["--dtype", "float32"], ["--dtype: 'float64' → 'float32'"], 0),
+    (["--rows", "test"], ["rows: 'train' → 'test'"], 0),
+])  # fmt: skip
+def test_a_file_of_another_kernel(whole, tmp_path, more, words, ranks):
+    config(tmp_path)
+    (tmp_path / "k.h5").write_bytes(whole.read_bytes())
+    result = run(*command(tmp_path, *more), ranks=ranks)
+    assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
+    assert all(word in result.error_lines[0] for word in words)
+    assert (tmp_path / "k.h5").read_bytes() == whole.read_bytes()
+
+
+def test_what_is_no_file_of_a_kernel(finished_run, tmp_path):
+    config(tmp_path)
+    for name, content in (("a.h5", (finished_run / "out/latest.h5").read_bytes()), ("b.h5", b"nothing")):
+        (tmp_path / name).write_bytes(content)
+        result = run(*command(tmp_path, output=name))
+        assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
+        assert f"{name}: is no kernel of `hpcdistill kernel`" in result.error_lines[0]
+        assert (tmp_path / name).read_bytes() == content
+    for more in (["--tile", "0"], ["--output", tmp_path / "nowhere/k.h5"]):
+        assert run(*command(tmp_path), *more).code == 2
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_no_room(tmp_path, small_disk, ranks):  # noqa: F811
+    config(tmp_path)
+    result = run(*command(tmp_path, "--output", small_disk / "k.h5"), ranks=ranks)
+    assert (result.code, len(result.error_lines)) == (4, 1), result.stderr
+    assert "k.h5: cannot be written (no space left)" in result.error_lines[0]
+    assert not list(small_disk.iterdir())
+    fill(small_disk, 1 << 20)
+    arguments = command(tmp_path, "--set=data.train_size=200", "--output", small_disk / "k.h5")
+    succeed(*arguments, ranks=ranks)  # what is there has its room from the start
