@@ -73,7 +73,7 @@ def test_a_resumed_run_is_the_undisturbed_one(tmp_path):
 
 
 CROSS_ENTROPY = {"kip": {"steps": 12, "evaluate_every": 6, "loss": "cross_entropy", "temperature": 5.0, "warmup": 3,
-                         "schedule": "cosine", "batch": 50, "last_batch": 200},
+                         "schedule": "cosine", "batch": 50, "last_batch": 200, "average": 0.5},
                  "checkpoint": {"every": 4, "keep": 9}}  # fmt: skip
 
 
@@ -97,6 +97,24 @@ def test_cross_entropy_on_a_schedule_is_resumed_bit_for_bit(tmp_path):
     assert longer.code == 0, longer.stderr
     assert "from step 12 on the schedule is that of 16 steps in all, no longer of 12: rates 0% → 15%" in longer.stdout
     assert "step 12: kip.steps: 12 → 16" in read_own(whole.output / "latest.h5").attributes["changes"]
+
+
+def test_the_last_supports_are_averaged(tmp_path):
+    settings = {"kip": {"steps": 6, "average": 0.5, "evaluate_every": 3}, "checkpoint": {"every": 1, "keep": 9}}
+    job = Job(write_config(tmp_path / "c.toml", **settings), tmp_path / "out", 0)
+    plain = Job(write_config(tmp_path / "p.toml", **(settings | {"kip": {"steps": 6}})), tmp_path / "plain", 0)
+    for each in (job, plain):
+        each.finish()
+    last = [read_own(path).arrays for path in sorted(plain.checkpoints())[-3:]]
+    for name in ("images", "labels"):
+        mean = np.mean([each[f"support/{name}"] for each in last], axis=0)
+        np.testing.assert_allclose(arrays(job)[f"support/{name}"], mean, rtol=1e-12)
+        np.testing.assert_array_equal(arrays(job)[f"kip/{name}"], arrays(plain)[f"support/{name}"])
+    accuracy = re.search(r"test accuracy ([\d.]+)%", run("evaluate", job.output / "latest.h5").stdout)[1]
+    assert float(accuracy) / 100 == pytest.approx(arrays(job)["history/test_accuracy"][-1], abs=5e-5)
+    # A longer run begins its average anew, from where the steps had led.
+    assert run(*job.arguments, "--resume", "--set=kip.steps=12").code == 0
+    assert arrays(job)["kip/averaged"] == [6]
 
 
 def test_a_time_instead_of_a_number_of_steps(tmp_path):

@@ -49,6 +49,14 @@ def test_all_images_do_not_grow():
         schedule("batch=0", "last_batch=50")
 
 
+@pytest.mark.parametrize(("share", "steps", "which"), [
+    (0.0, 10, []), (0.3, 10, [8, 9, 10]), (1.0, 3, [1, 2, 3]), (0.01, 10, []), (0.5, 0, []),
+])  # fmt: skip
+def test_which_supports_are_averaged(share, steps, which):
+    averages = Schedule(schedule(f"average={share}").kip, steps).averages
+    assert [step for step in range(1, steps + 1) if averages(step)] == which
+
+
 def test_what_more_steps_change():
     longer = schedule("schedule=cosine", "batch=100", "last_batch=400", "steps=9")
     shorter = schedule("schedule=cosine", "batch=100", "last_batch=400", "steps=5")
@@ -57,6 +65,8 @@ def test_what_more_steps_change():
         "batch 400 → 238"
     )
     assert longer.change(longer, 5) == ""
+    averaged = schedule("average=0.5", "steps=8"), schedule("average=0.5", "steps=4")
+    assert averaged[0].change(averaged[1], 4).endswith("rates 100% → 100% of the full ones, averaged from step 5 on")
     assert schedule("steps=9").change(schedule("steps=5"), 5) == ""
 
 

@@ -11,6 +11,7 @@ from hpcdistill.errors import NotFiniteError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.run_directory import in_paper_schedule
 from hpcdistill.learning.krr import Gradient
+from hpcdistill.methods.kip.average import Average, with_state
 from hpcdistill.methods.kip.pace import Pace
 from hpcdistill.methods.kip.schedule import Schedule
 from hpcdistill.methods.kip.settings import KipConfig
@@ -40,6 +41,7 @@ class KipDriver(Driver):
         super().__init__(experiment, evaluator, resumed)
         self._settings, self._adam = experiment.config.of(KipConfig), make_adam(experiment.config)
         self._resumed, self._used_before, self._just_decided = resumed, self.history.last_seconds, False
+        self._average: Average | None = None
         if resumed is None:
             self._begin()
         else:
@@ -57,10 +59,12 @@ class KipDriver(Driver):
     def _restore(self, checkpoint: Checkpoint) -> None:
         experiment, array = self.experiment, checkpoint.array
         log_temperature = checkpoint.arrays.get("kip/log_temperature", initial_log_temperature(experiment.config))
+        self._average = Average.stored(checkpoint)
+        group = "kip" if self._average else "support"
         self._state = KipState(
             int(array("random/step")[0]),
-            array("support/images"),
-            array("support/labels"),
+            array(f"{group}/images"),
+            array(f"{group}/labels"),
             log_temperature,
             checkpoint.group("optimizer"),
         )
@@ -73,12 +77,18 @@ class KipDriver(Driver):
         """Updates so far."""
         return self._state.step
 
+    @property
+    def _support(self) -> tuple[np.ndarray, np.ndarray]:
+        """Images and labels that are the result."""
+        return (self._average.images, self._average.labels) if self._average else (self._state.x_s, self._state.y_s)
+
     def snapshot(self) -> Snapshot:
         """See `Driver`."""
-        state = self._state
+        state, (x_s, y_s) = self._state, self._support
         arrays = {f"optimizer/{name}": array for name, array in state.optimizer.items()}
         arrays |= {"kip/log_temperature": state.log_temperature, "kip/plan": self._pace.to_array()}
-        return Snapshot(state.step, state.x_s, state.y_s, self.history, self._source, self._initial_display, arrays)
+        arrays |= self._average.to_arrays(state) if self._average else {}
+        return Snapshot(state.step, x_s, y_s, self.history, self._source, self._initial_display, arrays)
 
     def is_due(self) -> bool:
         """See `Driver`: every so many steps, at those of the papers' schedule, and where the plan has changed."""
@@ -117,6 +127,8 @@ class KipDriver(Driver):
     def _update(self, gradient: Gradient) -> None:
         scaled = self._adam.scaled(self._pace.schedule.rate(self.step))
         self._state = kip_update(self.experiment.comm, scaled, self._state, gradient)
+        if self._pace.schedule.averages(self.step):
+            self._average = with_state(self._average, self._state)
         temperature = float(np.exp(self._state.log_temperature[0])) if self._settings.loss == "cross_entropy" else None
         self.history.add(self.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=self.seconds(),
                          temperature=temperature)  # fmt: skip
@@ -150,6 +162,8 @@ class KipDriver(Driver):
             self._decide()
         if pace.is_decided and (change := pace.schedule.change(before, step)):
             self.experiment.reporter.say(change)
+        if not pace.schedule.averages(step):  # the last steps are others now
+            self._average = None
 
     def _check_range(self) -> None:
         """Raise `NotFiniteError` on every rank if a step has led beyond what the kernels can compute with."""
@@ -173,18 +187,18 @@ class KipDriver(Driver):
 
     def _evaluate(self) -> bool:
         """Measure accuracies where they are due and not known yet; return whether they were measured."""
-        experiment, step, state, row = self.experiment, self.step, self._state, self.history.rows[self.step]
+        experiment, step, row, (x_s, y_s) = self.experiment, self.step, self.history.rows[self.step], self._support
         if step % self._settings.evaluate_every and not self._pace.is_done(step):
             return False
         if np.isfinite(row["test_accuracy"]) or np.isfinite(row["validation_accuracy"]):
             return False
         if len(experiment.validation) == 0 and experiment.test is None:
             return False
-        regression = experiment.regression_on(state.x_s)
+        regression = experiment.regression_on(x_s)
         try:
             found = {
-                "validation": self.evaluator.validation(regression, state.x_s, state.y_s),
-                "test": self.evaluator.test(regression, state.x_s, state.y_s),
+                "validation": self.evaluator.validation(regression, x_s, y_s),
+                "test": self.evaluator.test(regression, x_s, y_s),
             }
         finally:
             regression.close()

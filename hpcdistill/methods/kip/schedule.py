@@ -35,6 +35,15 @@ class Schedule:
             return kip.batch
         return round(kip.batch * (kip.last_batch / kip.batch) ** self._share(step, self.steps - 1))
 
+    def averages(self, step: int) -> bool:
+        """Return whether the support after so many steps is one of those that are averaged."""
+        return self.steps > 0 and self.kip.average > 0 and step >= self.first_averaged
+
+    @property
+    def first_averaged(self) -> int:
+        """The first of the steps whose supports are averaged."""
+        return self.steps + 1 - round(self.kip.average * self.steps)
+
     def targets(self, start: int) -> float:
         """Return about how many targets the steps from `start` on have together, where the batch is not all of them."""
         first, last = self.batch(start), self.batch(self.steps)
@@ -45,10 +54,11 @@ class Schedule:
         """Return what it means that a run goes on by this one after so many steps, "" where it means nothing."""
         if before.steps in (0, self.steps) or self.kip.is_constant:
             return ""
-        rates = f"rates {before.rate(step):.0%} → {self.rate(step):.0%} of the full ones"
-        batches = f", batch {before.batch(step)} → {self.batch(step)}" if self.kip.last_batch else ""
+        changes = [f"rates {before.rate(step):.0%} → {self.rate(step):.0%} of the full ones"]
+        changes += [f"batch {before.batch(step)} → {self.batch(step)}"] if self.kip.last_batch else []
+        changes += [f"averaged from step {self.first_averaged} on"] if self.kip.average else []
         return (f"from step {step} on the schedule is that of {self.steps} steps in all, no longer of {before.steps}: "
-                f"{rates}{batches}")  # fmt: skip
+                f"{', '.join(changes)}")  # fmt: skip
 
     @staticmethod
     def _share(step: int, steps: int) -> float:

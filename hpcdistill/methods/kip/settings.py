@@ -28,6 +28,8 @@ class KipConfig:
     label_learning_rate: float = key(4e-2, "Adam's step for labels", minimum=0)
     schedule: str = key("constant", "how the rates change: not, or from full to none along a cosine", SCHEDULES)
     warmup: int = key(0, "steps over which the rates rise to their full size", minimum=0)
+    average: float = key(0.0, "share of the steps, the last ones, whose supports are averaged to the result", minimum=0,
+                         maximum=1)  # fmt: skip
     architectures: tuple[str, ...] = key((), "sampling KIP: each step draws its kernel from these; empty: the kernel's")
     evaluate_every: int = key(20, "steps between evaluations on test (and validation) images", minimum=1)
     patience: int = key(0, "stop after so many evaluations without a better validation accuracy; 0: never", minimum=0)
@@ -35,4 +37,4 @@ class KipConfig:
     @property
     def is_constant(self) -> bool:
         """Whether what a step does is the same however many steps there are."""
-        return self.schedule == "constant" and not self.last_batch
+        return self.schedule == "constant" and not self.last_batch and not self.average
