@@ -169,7 +169,7 @@ def test_what_is_no_file_of_a_kernel(finished_run, tmp_path):
 @pytest.mark.parametrize("ranks", [0, 2])
 def test_no_room(tmp_path, small_disk, ranks):  # noqa: F811
     config(tmp_path)
-    result = run(*command(tmp_path, "--output", small_disk / "k.h5"), ranks=ranks)
+    result = run(*command(tmp_path, "--set=data.train_size=0", "--output", small_disk / "k.h5"), ranks=ranks)
     assert (result.code, len(result.error_lines)) == (4, 1), result.stderr
     assert "k.h5: cannot be written (no space left)" in result.error_lines[0]
     assert not list(small_disk.iterdir())
