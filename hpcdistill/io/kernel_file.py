@@ -76,7 +76,9 @@ class KernelFile:
         except FileNotFoundError:
             raise
         except (OSError, KeyError, RuntimeError) as error:
-            raise CheckpointError(f"{path}: is no kernel of `hpcdistill kernel`, or damaged ({error}).") from None
+            raise CheckpointError(
+                f"{path}: is no kernel of `hpcdistill kernel`, or damaged ({_cause(error)})."
+            ) from None
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -226,7 +228,7 @@ def compress(file: KernelFile) -> None:
     """
     try:
         with (
-            replacing(file.path) as temporary,
+            replacing(file.path.resolve()) as temporary,
             h5py.File(file.path, "r", **without_lock()) as source,
             h5py.File(temporary, "w", **without_lock()) as target,
         ):
@@ -255,9 +257,18 @@ def is_kernel_file(path: Path) -> bool:
         return False
 
 
+def _cause(error: Exception) -> str:
+    """Return what is wrong in a few words: HDF5 says names, times and addresses as well."""
+    said = " ".join(str(error).split())
+    codes = [
+        number for number in (errno.EISDIR, errno.EACCES, errno.EROFS, errno.ENOENT) if f"errno = {number}," in said
+    ]
+    return os.strerror(codes[0]) if codes else said.split(" (name = ")[0].split(", sblock")[0]
+
+
 def _storage_error(path: Path, error: Exception) -> StorageError:
     full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    reason = "no space left" if full else str(error).splitlines()[0]
+    reason = "no space left" if full else _cause(error)
     return StorageError(
         f"{path}: cannot be written ({reason}). Tiles that are there stay: make room, or give another place with "
         "--output, and start the same command again."
