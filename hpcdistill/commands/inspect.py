@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     from hpcdistill.io.kernel_file import is_kernel_file
     from hpcdistill.launcher import is_first_rank
 
-    if len(args.files) == 1 and args.files[0].is_file() and is_kernel_file(args.files[0]):
+    if len(args.files) == 1 and is_kernel_file(args.files[0]):
         if is_first_rank():
             _describe_kernel(args.files[0])
         return 0

@@ -249,7 +249,7 @@ def _chunk(shape: tuple[int, int], tile: int) -> tuple[int, int]:
 
 
 def is_kernel_file(path: Path) -> bool:
-    """Tell whether this is a file of a kernel."""
+    """Tell whether this is a file of a kernel; not where it cannot be read."""
     try:
         with h5py.File(path, "r", **without_lock()) as file:
             return MARK in file.attrs
