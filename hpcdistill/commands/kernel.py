@@ -28,8 +28,8 @@ def add_arguments(parser: Parser) -> None:
         or of the test images with them, into one HDF5 file: dataset /kernel, with /row_labels, /column_labels and the
         indices of the images beside it.
 
-          mpirun -n 4 hpcdistill kernel jobs/demo/kip.toml --output digits.h5
-          mpirun -n 4 hpcdistill kernel jobs/demo/kip.toml --rows test --output digits-test.h5
+          mpirun -n 4 hpcdistill kernel jobs/demo/digits.toml --output digits.h5
+          mpirun -n 4 hpcdistill kernel jobs/demo/digits.toml --rows test --output digits-test.h5
 
         The same command goes on where it was ended, on any number of ranks: tiles that are there are verified and kept.
         `hpcdistill inspect FILE` says how many are. Memory does not depend on the number of images.
