@@ -39,10 +39,9 @@ def kernel_to_file(
         return columns[start:stop]
 
     images = Images(of_rows, of_rows if second is None else of_columns, shape)
-    if not file.is_compressed:
-        fill(comm, file, images, kernel.backend_for(shape), lambda line: None, tell)
-        if compressed:
-            on_root(comm, lambda: compress(file))
+    fill(comm, file, images, kernel.backend_for(shape), lambda line: None, tell)
+    if compressed and not file.is_compressed:
+        on_root(comm, lambda: compress(file))
 
 
 def _begin(kernel: NeuralKernel, path: Path, first: np.ndarray, second: np.ndarray | None, tile: int) -> None:

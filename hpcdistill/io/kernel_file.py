@@ -15,6 +15,7 @@ import math
 import os
 import zlib
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -45,6 +46,7 @@ class KernelFile:
         is_symmetric: whether rows and columns are the same images. Tiles above the diagonal are then mirror images.
         is_compressed: whether it is finished, and its tiles cannot be written any more.
         attributes: what the matrix is of.
+        inode: which file of the disk it is: one that takes its place later is not written to.
     """
 
     path: Path
@@ -54,6 +56,7 @@ class KernelFile:
     is_symmetric: bool
     is_compressed: bool
     attributes: dict[str, Any]
+    inode: tuple[int, int]
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -71,8 +74,9 @@ class KernelFile:
                     raise KeyError(MARK)
                 tile, is_symmetric = int(attributes.pop("tile")), bool(attributes.pop("is_symmetric"))
                 return cls(
-                    path, kernel.shape, kernel.dtype, tile, is_symmetric, kernel.compression is not None, attributes
-                )
+                    path, kernel.shape, kernel.dtype, tile, is_symmetric, kernel.compression is not None, attributes,
+                    _inode(file.id.get_vfd_handle()),
+                )  # fmt: skip
         except FileNotFoundError:
             raise
         except (OSError, KeyError, RuntimeError) as error:
@@ -137,7 +141,10 @@ class KernelFile:
 
     def flush(self) -> None:
         """Return when all that was written is on the disk."""
-        os.fsync(self._descriptor)
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
 
     def _write(self, tile: tuple[int, int], block: np.ndarray) -> None:
         chunk = np.zeros(self.chunk, self.dtype)
@@ -156,14 +163,48 @@ class KernelFile:
             raise _storage_error(self.path, error) from error
 
     def _read(self, tile: tuple[int, int]) -> bytes:
-        return os.pread(self._descriptor, math.prod(self.chunk) * self.dtype.itemsize, self._places[tile])
+        if self.is_compressed:
+            return self._decompressed(tile)
+        parts, left, offset = list[bytes](), math.prod(self.chunk) * self.dtype.itemsize, self._places[tile]
+        while left and (part := os.pread(self._reader, left, offset)):  # of 2 GiB at most
+            parts, left, offset = [*parts, part], left - len(part), offset + len(part)
+        return b"".join(parts)
+
+    def _decompressed(self, tile: tuple[int, int]) -> bytes:
+        chunk = np.zeros(self.chunk, self.dtype)
+        try:
+            with h5py.File(self.path, "r", **without_lock()) as file:
+                block = file["kernel"][self.ranges(tile)]
+        except (OSError, RuntimeError, KeyError):  # what cannot be decompressed
+            return b""
+        chunk[: block.shape[0], : block.shape[1]] = block
+        return chunk.tobytes()
 
     def _checksum_at(self, tile: tuple[int, int]) -> int:
         return self._checksums_from + 8 * (tile[0] * self.grid[1] + tile[1])
 
     @cached_property
     def _descriptor(self) -> int:
-        return os.open(self.path, os.O_RDWR)
+        return self._opened(os.O_RDWR)
+
+    @cached_property
+    def _reader(self) -> int:
+        return self._opened(os.O_RDONLY)
+
+    def _opened(self, how: int) -> int:
+        try:
+            descriptor = os.open(self.path, how)
+        except OSError as error:
+            raise _storage_error(self.path, error) from error
+        if _inode(descriptor) != self.inode:
+            os.close(descriptor)
+            raise self._replaced()
+        return descriptor
+
+    def _replaced(self) -> CheckpointError:
+        return CheckpointError(
+            f"{self.path}: another process has put another file in its place meanwhile. Start the same command again."
+        )
 
     @cached_property
     def _checksums_from(self) -> int:
@@ -175,6 +216,8 @@ class KernelFile:
     def _places(self) -> dict[tuple[int, int], int]:
         """Where the bytes of each tile begin."""
         with h5py.File(self.path, "r", **without_lock()) as file:
+            if _inode(file.id.get_vfd_handle()) != self.inode:
+                raise self._replaced()
             chunks, (rows, columns) = file["kernel"].id, self.grid
             return {(i, j): chunks.get_chunk_info_by_coord((i * self.tile, j * self.tile)).byte_offset
                     for i in range(rows) for j in range(columns)}  # fmt: skip
@@ -217,7 +260,8 @@ def create(
     except (OSError, RuntimeError) as error:
         raise _storage_error(path, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def compress(file: KernelFile) -> None:
@@ -242,6 +286,11 @@ def compress(file: KernelFile) -> None:
                 kernel[start : start + file.tile] = source["kernel"][start : start + file.tile]
     except (OSError, RuntimeError) as error:
         raise _storage_error(file.path, error) from error
+
+
+def _inode(descriptor: int) -> tuple[int, int]:
+    status = os.fstat(descriptor)
+    return status.st_dev, status.st_ino
 
 
 def _chunk(shape: tuple[int, int], tile: int) -> tuple[int, int]:

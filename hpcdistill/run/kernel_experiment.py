@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -77,7 +78,7 @@ def compute(
         InputError: on every rank, before anything is written; also where `path` is of something else.
         StorageError, StopRequested: see `kernel_matrix.fill`.
     """
-    config = for_evaluation(config)
+    config, path = for_evaluation(config), Path(os.path.realpath(path))
     with Reporter(comm.Get_rank() == 0) as reporter:
         stored = on_root(comm, lambda: _stored(path, config, wanted))
         origin = _FileOrigin(stored, _zca_path(path), same_data=True) if stored else None
@@ -86,17 +87,19 @@ def compute(
             backend = choose_backend(config.architecture, experiment.dataset.image_shape, wanted.dtype,
                                      config.kernel.backend, reporter.say)  # fmt: skip
             indices = _indices(experiment, wanted)
-        on_root(comm, lambda: None if stored else _create(path, experiment, wanted, indices))
-        keep_preprocessing(comm, experiment.preprocessing, _zca_path(path), resumed=stored is not None)
+        if stored is None:  # the matrix first: a file without it could not be gone on with
+            keep_preprocessing(comm, experiment.preprocessing, _zca_path(path), resumed=False)
+            on_root(comm, lambda: _create(path, experiment, wanted, indices))
+            on_root(comm, lambda: _stored(path, config, wanted) and None)  # another process may have been quicker
         with agree(comm):
             file = KernelFile.open(path)
             _check_preprocessing(file, experiment)
+        keep_preprocessing(comm, experiment.preprocessing, _zca_path(path), resumed=True)
         reporter.say(_headline(experiment, file, backend.name))
-        if not file.is_compressed:
-            fill(comm, file, _images(experiment, indices), backend, reporter.say,
-                 lambda done, total: reporter.advance("tile", done, total), asked)  # fmt: skip
-            if compressed:
-                on_root(comm, lambda: compress(file))
+        fill(comm, file, _images(experiment, indices), backend, reporter.say,
+             lambda done, total: reporter.advance("tile", done, total), asked)  # fmt: skip
+        if compressed and not file.is_compressed:
+            on_root(comm, lambda: compress(file))
         reporter.say(f"wrote {path}")
 
 
@@ -161,8 +164,8 @@ def _create(path: Path, experiment: Experiment, wanted: Wanted, indices: Mapping
 def _check_preprocessing(file: KernelFile, experiment: Experiment) -> None:
     if file.attributes["zca_sha256"] != preprocessing_hash(experiment.preprocessing):
         raise CheckpointError(
-            f"{file.path}: was begun with another ZCA matrix than {_zca_path(file.path)} holds. Restore that, or start "
-            "anew with another --output."
+            f"{file.path}: was begun with another ZCA matrix than {_zca_path(file.path)} holds, or than is fitted here "
+            "where that is missing. Restore that, or start on as many ranks as at first, or anew with another --output."
         )
 
 
@@ -188,4 +191,4 @@ def _headline(experiment: Experiment, file: KernelFile, backend: str) -> str:
 
 def _zca_path(path: Path) -> Path:
     """Where the ZCA matrix is kept that a file's images were whitened with."""
-    return path.with_name(f"{path.stem}.zca.h5")
+    return path.with_name(f"{path.name}.zca.h5")

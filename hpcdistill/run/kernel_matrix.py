@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.attempt import StopSignal
-from hpcdistill.errors import StopRequested
+from hpcdistill.errors import CheckpointError, StopRequested
 from hpcdistill.gpu.device import to_host
 from hpcdistill.io.kernel_file import KernelFile
 from hpcdistill.kernels.base import KernelBackend
@@ -65,9 +65,17 @@ def fill(
         StopRequested: on every rank; the same.
     """
     there = on_root(comm, lambda: len(file.tiles()) - len(file.missing()))
-    if damaged := _forget_damaged(comm, file, progress):
+    damaged = _damaged(comm, file, progress)
+    if damaged and file.is_compressed:
+        raise CheckpointError(
+            f"{file.path}: {damaged} of its tiles are damaged, and it is compressed, so that they cannot be computed "
+            "again in their places. Remove it, and start the same command again."
+        )
+    if damaged:
         say(f"{damaged} of {there} tiles in {file.path} are damaged, and computed again")
     missing = on_root(comm, file.missing)
+    if not missing:
+        return
     total = len(file.tiles())
     if there - damaged:
         say(f"{total - len(missing)} of {total} tiles are there")
@@ -95,8 +103,8 @@ def fill(
     progress(total, total)
 
 
-def _forget_damaged(comm: MPI.Intracomm, file: KernelFile, progress: Progress) -> int:
-    """Look at each tile that is there, and take what is damaged for missing; return how many tiles are. Collective."""
+def _damaged(comm: MPI.Intracomm, file: KernelFile, progress: Progress) -> int:
+    """Look at each tile that is there, and take what is damaged for missing; return how many are. Collective."""
     damaged = 0
     with agree(comm):
         checksums = file.checksums()
@@ -105,7 +113,8 @@ def _forget_damaged(comm: MPI.Intracomm, file: KernelFile, progress: Progress) -
         for number, (i, j) in enumerate(there[start:stop]):
             progress(number, stop - start)
             if not file.is_intact((i, j), int(checksums[i, j])):
-                file.forget((i, j))
+                if not file.is_compressed:
+                    file.forget((i, j))
                 damaged += 1
     return sum(gather_objects(comm, damaged))
 

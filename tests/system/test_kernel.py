@@ -12,7 +12,8 @@ from test_full_disk import fill, small_disk  # noqa: F401 - a fixture
 
 from hpcdistill import NeuralKernel
 from hpcdistill.data.readers import load_dataset
-from hpcdistill.io.kernel_file import KernelFile
+from hpcdistill.errors import CheckpointError
+from hpcdistill.io.kernel_file import KernelFile, compress
 
 NETWORK = "conv relu conv relu pool flatten dense"
 
@@ -95,8 +96,8 @@ def test_whitened_images_stay_those_it_was_begun_with(tmp_path):
     end(begin(tmp_path), signal.SIGKILL, 2)
     succeed(*command(tmp_path))
     np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(tmp_path / "whole.h5"))
-    (tmp_path / "k.zca.h5").unlink()
-    (tmp_path / "whole.zca.h5").rename(tmp_path / "k.zca.h5")
+    (tmp_path / "k.h5.zca.h5").unlink()
+    (tmp_path / "whole.h5.zca.h5").rename(tmp_path / "k.h5.zca.h5")
     succeed(*command(tmp_path))
 
 
@@ -105,6 +106,53 @@ def test_two_writers_by_mistake(whole, tmp_path):
     processes = [start([*command_line(0), *map(str, command(tmp_path))]) for _ in range(2)]
     assert [process.wait(timeout=120) for process in processes] == [0, 0]
     np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(whole))
+
+
+def test_two_configurations_at_once_on_one_file(tmp_path):
+    """One of them gets the file, the other is refused: never do both write to it."""
+    config(tmp_path)
+    networks = (NETWORK, "FC3")
+    started = [start([*command_line(0), *map(str, command(tmp_path, "--set", f"kernel.architecture={network}"))])
+               for network in networks]  # fmt: skip
+    codes = [process.wait(timeout=120) for process in started]
+    assert sorted(codes) == [0, 2]
+    winner = networks[codes.index(0)]
+    succeed(*command(tmp_path, "--set", f"kernel.architecture={winner}", output="alone.h5"))
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), matrix(tmp_path / "alone.h5"))
+
+
+def test_a_file_that_was_replaced_is_not_written_to(whole, tmp_path):
+    """As where another process compresses it meanwhile."""
+    path = tmp_path / "k.h5"
+    path.write_bytes(whole.read_bytes())
+    file = KernelFile.open(path)
+    compress(KernelFile.open(path))
+    with pytest.raises(CheckpointError, match="another process has put another file in its place"):
+        file.write((1, 0), np.zeros((32, 32)))
+    np.testing.assert_array_equal(matrix(path), matrix(whole))
+
+
+def test_a_damaged_compressed_file_is_refused(whole, tmp_path):
+    config(tmp_path)
+    path = tmp_path / "k.h5"
+    path.write_bytes(whole.read_bytes())
+    compress(KernelFile.open(path))
+    with h5py.File(path) as file:
+        place = file["kernel"].id.get_chunk_info_by_coord((64, 32)).byte_offset
+    with path.open("r+b") as raw:
+        raw.seek(place + 50)
+        raw.write(bytes(20))
+    result = run(*command(tmp_path))
+    assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
+    assert "1 of its tiles are damaged, and it is compressed" in result.error_lines[0]
+
+
+def test_a_link_that_leads_nowhere_yet(tmp_path):
+    config(tmp_path, data={"name": "digits", "train_size": 20})
+    (tmp_path / "k.h5").symlink_to(tmp_path / "real.h5")
+    succeed(*command(tmp_path, "--compress"))
+    assert (tmp_path / "k.h5").is_symlink()
+    assert matrix(tmp_path / "real.h5").shape == (20, 20)
 
 
 def test_damaged_tiles_are_computed_again(whole, tmp_path):
