@@ -127,8 +127,8 @@ class KipDriver(Driver):
     def _update(self, gradient: Gradient) -> None:
         scaled = self._adam.scaled(self._pace.schedule.rate(self.step))
         self._state = kip_update(self.experiment.comm, scaled, self._state, gradient)
-        if self._pace.schedule.averages(self.step):
-            self._average = with_state(self._average, self._state)
+        counts = self._pace.schedule.averages(self.step)  # no longer, perhaps, where the run has become longer
+        self._average = with_state(self._average, self._state) if counts else None
         temperature = float(np.exp(self._state.log_temperature[0])) if self._settings.loss == "cross_entropy" else None
         self.history.add(self.step, loss=gradient.loss, train_accuracy=gradient.accuracy, seconds=self.seconds(),
                          temperature=temperature)  # fmt: skip
