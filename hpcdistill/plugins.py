@@ -19,22 +19,19 @@ from hpcdistill.errors import EnvironmentSetupError
 
 
 @cache
-def added(group: str) -> dict[str, str]:
-    """Return what installed packages add to "hpcdistill.`group`", as "module:object" by name, in order of names."""
-    from importlib.metadata import entry_points
-
-    return {one.name: one.value for one in sorted(entry_points(group=f"hpcdistill.{group}"), key=lambda one: one.name)}
-
-
-@cache
-def _clashes(group: str) -> dict[str, list[str]]:
-    """Return the names that more than one package adds, each with these packages."""
+def _packages(group: str) -> dict[str, dict[str, str]]:
+    """Return which packages add what: names of packages by "module:object", by name."""
     from importlib.metadata import entry_points
 
     found: dict[str, dict[str, str]] = {}
-    for one in entry_points(group=f"hpcdistill.{group}"):
+    for one in sorted(entry_points(group=f"hpcdistill.{group}"), key=lambda one: one.name):
         found.setdefault(one.name, {})[one.value] = one.dist.name if one.dist else one.value
-    return {name: sorted(packages.values()) for name, packages in found.items() if len(packages) > 1}
+    return found
+
+
+def added(group: str) -> dict[str, str]:
+    """Return what installed packages add to "hpcdistill.`group`", as "module:object" by name, in order of names."""
+    return {name: list(packages)[-1] for name, packages in _packages(group).items()}
 
 
 def known(group: str, own: Mapping[str, str]) -> dict[str, str]:
@@ -48,9 +45,10 @@ def find(group: str, own: Mapping[str, str], name: str) -> str | None:
     Raises:
         EnvironmentSetupError: more than one package adds it.
     """
-    if name not in own and (packages := _clashes(group).get(name)):
+    if name not in own and len(packages := _packages(group).get(name, {})) > 1:
+        names = ", ".join(sorted(packages.values()))
         raise EnvironmentSetupError(
-            f"{name!r} is added to hpcdistill.{group} by several packages: {', '.join(packages)}. Keep one of them."
+            f"{name!r} is added to hpcdistill.{group} by several packages: {names}. Keep one of them."
         )
     return own.get(name) or added(group).get(name)
 

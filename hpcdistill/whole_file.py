@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import uuid
@@ -76,6 +77,14 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         return
     with replacing(path, durable=durable) as temporary, temporary.open("wb") as file:
         yield file
+
+
+def is_full(error: BaseException) -> bool:
+    """Tell whether the disk or quota is full: h5py, while closing, may raise another error over that which says so."""
+    codes = (errno.ENOSPC, errno.EDQUOT)
+    if getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes):
+        return True
+    return error.__context__ is not None and is_full(error.__context__)
 
 
 def _flush(path: Path) -> None:

@@ -6,7 +6,6 @@ process killed at any moment leaves the checkpoint before it untouched.
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,7 @@ from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.mpi.partition import block_range
-from hpcdistill.whole_file import publish, temporary_name
+from hpcdistill.whole_file import is_full, publish, temporary_name
 
 #: Room set aside on disk beyond the arrays, for HDF5's own structures.
 _METADATA_BYTES = 1 << 20
@@ -162,18 +161,10 @@ def _publish(temporary: Path, path: Path) -> None:
 
 
 def _storage_error(path: Path, error: OSError | RuntimeError, n_bytes: int | None = None) -> StorageError:
-    full = _is_full(error)
+    full = is_full(error)
     needed = f" for {n_bytes / 2**20:.1f} MiB" if n_bytes else ""
     reason = f"no space left{needed}" if full else str(error).splitlines()[0]
     return StorageError(
         f"{path.parent}: checkpoint {path.name} could not be written ({reason}). "
         "The checkpoints before it are intact: make room, then continue with --resume."
     )
-
-
-def _is_full(error: BaseException) -> bool:
-    """Whether the disk or quota is full: h5py may raise another error, while closing, over the one that says so."""
-    codes = (errno.ENOSPC, errno.EDQUOT)
-    if getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes):
-        return True
-    return error.__context__ is not None and _is_full(error.__context__)

@@ -26,7 +26,7 @@ import numpy as np
 
 from hpcdistill.errors import CheckpointError, StorageError
 from hpcdistill.hdf5.complete import without_lock
-from hpcdistill.whole_file import replacing, temporary_name
+from hpcdistill.whole_file import is_full, replacing, temporary_name
 
 #: Attribute by which such a file is known, and its value.
 MARK, VERSION = "hpcdistill_kernel", 1
@@ -67,7 +67,7 @@ class KernelFile:
             FileNotFoundError: there is none.
         """
         try:
-            with h5py.File(path, "r", **without_lock()) as file:
+            with _reading(path) as file:
                 attributes = dict(file.attrs)
                 kernel = file["kernel"]
                 if attributes.pop(MARK) != VERSION or kernel.chunks is None or kernel.ndim != 2:
@@ -106,14 +106,14 @@ class KernelFile:
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Return what the file holds besides tiles."""
-        with h5py.File(self.path, "r", **without_lock()) as file:
+        with _reading(self.path) as file:
             found: list[str] = []
             file.visititems(lambda name, item: found.append(name) if isinstance(item, h5py.Dataset) else None)
             return {name: file[name][...] for name in found if name not in ("kernel", "checksums")}
 
     def checksums(self) -> np.ndarray:
         """Return the checksums of all tiles, uint64; 0 for one that is not there."""
-        with h5py.File(self.path, "r", **without_lock()) as file:
+        with _reading(self.path) as file:
             return file["checksums"][...]
 
     def missing(self) -> list[tuple[int, int]]:
@@ -132,7 +132,7 @@ class KernelFile:
             self._write((tile[1], tile[0]), block.T)
 
     def is_intact(self, tile: tuple[int, int], checksum: int) -> bool:
-        """Tell whether the bytes of a tile, and of its mirror image, have the checksums that are there."""
+        """Tell whether the bytes of a tile have a checksum."""
         return zlib.crc32(self._read(tile)) | _THERE == checksum
 
     def forget(self, tile: tuple[int, int]) -> None:
@@ -173,7 +173,7 @@ class KernelFile:
     def _decompressed(self, tile: tuple[int, int]) -> bytes:
         chunk = np.zeros(self.chunk, self.dtype)
         try:
-            with h5py.File(self.path, "r", **without_lock()) as file:
+            with _reading(self.path) as file:
                 block = file["kernel"][self.ranges(tile)]
         except (OSError, RuntimeError, KeyError):  # what cannot be decompressed
             return b""
@@ -209,13 +209,13 @@ class KernelFile:
     @cached_property
     def _checksums_from(self) -> int:
         """Where the bytes of checksums begin."""
-        with h5py.File(self.path, "r", **without_lock()) as file:
+        with _reading(self.path) as file:
             return file["checksums"].id.get_offset()
 
     @cached_property
     def _places(self) -> dict[tuple[int, int], int]:
         """Where the bytes of each tile begin."""
-        with h5py.File(self.path, "r", **without_lock()) as file:
+        with _reading(self.path) as file:
             if _inode(file.id.get_vfd_handle()) != self.inode:
                 raise self._replaced()
             chunks, (rows, columns) = file["kernel"].id, self.grid
@@ -264,6 +264,13 @@ def create(
             temporary.unlink(missing_ok=True)
 
 
+def check_same(path: Path, there: Mapping[str, Any], wanted: Mapping[str, Any], remedy: str) -> None:
+    """Raise `CheckpointError` unless a file is of what is wanted, each described by name."""
+    changed = [f"{name}: {there.get(name)!r} → {now!r}" for name, now in wanted.items() if there.get(name) != now]
+    if changed:
+        raise CheckpointError(f"{path}: is another kernel ({'; '.join(changed)}). {remedy}")
+
+
 def compress(file: KernelFile) -> None:
     """Replace a complete file by one whose tiles are compressed without loss. Not collective.
 
@@ -273,7 +280,7 @@ def compress(file: KernelFile) -> None:
     try:
         with (
             replacing(file.path.resolve()) as temporary,
-            h5py.File(file.path, "r", **without_lock()) as source,
+            _reading(file.path) as source,
             h5py.File(temporary, "w", **without_lock()) as target,
         ):
             target.attrs.update(dict(source.attrs))
@@ -288,6 +295,10 @@ def compress(file: KernelFile) -> None:
         raise _storage_error(file.path, error) from error
 
 
+def _reading(path: Path) -> h5py.File:
+    return h5py.File(path, "r", **without_lock())
+
+
 def _inode(descriptor: int) -> tuple[int, int]:
     status = os.fstat(descriptor)
     return status.st_dev, status.st_ino
@@ -300,7 +311,7 @@ def _chunk(shape: tuple[int, int], tile: int) -> tuple[int, int]:
 def is_kernel_file(path: Path) -> bool:
     """Tell whether this is a file of a kernel; not where it cannot be read."""
     try:
-        with h5py.File(path, "r", **without_lock()) as file:
+        with _reading(path) as file:
             return MARK in file.attrs
     except (OSError, RuntimeError):
         return False
@@ -316,8 +327,7 @@ def _cause(error: Exception) -> str:
 
 
 def _storage_error(path: Path, error: Exception) -> StorageError:
-    full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT)
-    reason = "no space left" if full else _cause(error)
+    reason = "no space left" if is_full(error) else _cause(error)
     return StorageError(
         f"{path}: cannot be written ({reason}). Tiles that are there stay: make room, or give another place with "
         "--output, and start the same command again."

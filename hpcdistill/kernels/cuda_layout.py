@@ -48,8 +48,8 @@ class Layout:
         """The same as constants of engine.cu."""
         return {
             "kForwardWarps": self.forward.warps, "kForwardBlocks": self.forward.blocks,
-            "kForwardImages": self.forward.images, "kWarps": self.others.warps,
-            "kImages": self.others.images, "kStoreShared": self.scratch_size == 0, "kMargin": self.margin,
+            "kForwardImages": self.forward.images, "kWarps": self.others.warps, "kImages": self.others.images,
+            "kStoreShared": self.scratch_size == 0, "kMargin": self.margin,
         }  # fmt: skip
 
 

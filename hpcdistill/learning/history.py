@@ -19,8 +19,8 @@ class History:
             targets; KRR: not measured.
         validation_accuracy, test_accuracy: of the support after the step.
         temperature: of KIP's cross-entropy after the step.
-        any other name: what a method adds.
         seconds: spent in this run up to the step, resumed parts added up.
+        any other name: what a method adds.
     """
 
     rows: dict[int, dict[str, float]] = field(default_factory=dict)
@@ -58,7 +58,7 @@ class History:
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return the columns as arrays for a checkpoint's /history."""
         steps = {"step": np.array(sorted(self.rows), np.int64)}
-        others = sorted({name for row in self.rows.values() for name in row} - {*COLUMNS, "step"})
+        others = sorted({name for row in self.rows.values() for name in row} - {*COLUMNS})
         return steps | {name: self.column(name) for name in (*COLUMNS, *others)}
 
     @classmethod

@@ -14,9 +14,9 @@ import hpcdistill
 from hpcdistill.attempt import StopSignal
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.dataset import Dataset
-from hpcdistill.errors import CheckpointError, ConfigError, DataError
+from hpcdistill.errors import CheckpointError, ConfigError
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.io.kernel_file import KernelFile, compress, create
+from hpcdistill.io.kernel_file import KernelFile, check_same, compress, create
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.method import Method
 from hpcdistill.mpi.binding import MPI
@@ -32,10 +32,8 @@ from hpcdistill.run.whitened import keep_whitened
 from hpcdistill.schema import flatten
 
 #: Sections that say what the matrix is of, but for keys that say where or how.
-_SECTIONS, _ASIDE = (
-    ("data.", "preprocess.", "kernel."),
-    {"data.name", "data.root", "kernel.backend", "kernel.precision"},
-)
+_SECTIONS = ("data.", "preprocess.", "kernel.")
+_ASIDE = {"data.name", "data.root", "kernel.backend", "kernel.precision"}
 
 
 @dataclass(frozen=True)
@@ -52,9 +50,17 @@ class Wanted:
     dtype: np.dtype
     tile: int
 
+    @property
+    def splits(self) -> dict[str, str]:
+        """The splits of the images of either side."""
+        return {"row": self.rows, "column": "train"}
+
 
 class _Everything(Method):
     """What is done with the images: each is asked for many times."""
+
+    def __init__(self, wanted: Wanted) -> None:
+        self.needs_test = wanted.rows == "test"
 
     def repeated_targets(self, config: Config, n_train: int) -> int:
         """See `Method`."""
@@ -82,7 +88,7 @@ def compute(
     with Reporter(comm.Get_rank() == 0) as reporter:
         stored = on_root(comm, lambda: _stored(path, config, wanted))
         origin = _FileOrigin(stored, _zca_path(path), same_data=True) if stored else None
-        experiment = keep_whitened(load_experiment(comm, config, reporter, origin, method=_Everything()))
+        experiment = keep_whitened(load_experiment(comm, config, reporter, origin, method=_Everything(wanted)))
         with agree(comm):
             backend = choose_backend(config.architecture, experiment.dataset.image_shape, wanted.dtype,
                                      config.kernel.backend, reporter.say)  # fmt: skip
@@ -96,7 +102,7 @@ def compute(
             _check_preprocessing(file, experiment)
         keep_preprocessing(comm, experiment.preprocessing, _zca_path(path), resumed=True)
         reporter.say(_headline(experiment, file, backend.name))
-        fill(comm, file, _images(experiment, indices), backend, reporter.say,
+        fill(comm, file, _images(experiment, wanted, indices), backend, reporter.say,
              lambda done, total: reporter.advance("tile", done, total), asked)  # fmt: skip
         if compressed and not file.is_compressed:
             on_root(comm, lambda: compress(file))
@@ -111,13 +117,10 @@ def _stored(path: Path, config: Config, wanted: Wanted) -> Checkpoint | None:
         return None
     file = KernelFile.open(path)
     checkpoint = Checkpoint(file.arrays(), file.attributes, str(path))
-    there = _identity(parse_stored(checkpoint.attribute("config"), where=str(path)), _wanted_of(file))
-    now = _identity(config, wanted)
-    if changed := [f"{key}: {there.get(key)!r} → {now.get(key)!r}" for key in now if there.get(key) != now[key]]:
-        raise CheckpointError(
-            f"{path}: is another kernel ({'; '.join(changed)}). Give the settings that it was made with to go on "
-            "with it, or another file with --output."
-        )
+    stored = parse_stored(checkpoint.attribute("config"), where=str(path))
+    there = _identity(stored, Wanted(str(file.attributes["rows"]), file.dtype, file.tile))
+    remedy = "Give the settings that it was made with to go on with it, or another file with --output."
+    check_same(path, there, _identity(config, wanted), remedy)
     return checkpoint
 
 
@@ -127,26 +130,17 @@ def _identity(config: Config, wanted: Wanted) -> dict[str, Any]:
     return keys | {"seed": config.seed, "rows": wanted.rows, "--dtype": str(wanted.dtype), "--tile": wanted.tile}
 
 
-def _wanted_of(file: KernelFile) -> Wanted:
-    return Wanted(str(file.attributes["rows"]), file.dtype, file.tile)
-
-
 def _indices(experiment: Experiment, wanted: Wanted) -> dict[str, np.ndarray]:
-    """Return which images of their splits rows and columns are; a class's stand side by side."""
+    """Return which images of their splits rows and columns are, in their order there."""
     train = np.sort(experiment.pool.indices)
     if wanted.rows == "train":
         return {"row": train, "column": train}
-    if experiment.test is None:
-        raise DataError(f"{experiment.dataset.name}: has no test split. Add one, or set data.test_share to take one.")
+    assert experiment.test is not None  # `needs_test`
     return {"row": np.sort(experiment.test), "column": train}
 
 
-def _splits(indices: Mapping[str, np.ndarray]) -> dict[str, str]:
-    return {"row": "train" if indices["row"] is indices["column"] else "test", "column": "train"}
-
-
 def _create(path: Path, experiment: Experiment, wanted: Wanted, indices: Mapping[str, np.ndarray]) -> None:
-    dataset, splits = experiment.dataset, _splits(indices)
+    dataset, splits = experiment.dataset, wanted.splits
     arrays = {f"{side}_index": chosen for side, chosen in indices.items()}
     arrays |= {f"{side}_labels": dataset.split(splits[side]).labels[chosen] for side, chosen in indices.items()}
     arrays |= {f"preprocess/{name}": array for name, array in experiment.preprocessing.arrays().items()}
@@ -169,14 +163,12 @@ def _check_preprocessing(file: KernelFile, experiment: Experiment) -> None:
         )
 
 
-def _images(experiment: Experiment, indices: Mapping[str, np.ndarray]) -> Images:
-    splits = _splits(indices)
-
+def _images(experiment: Experiment, wanted: Wanted, indices: Mapping[str, np.ndarray]) -> Images:
     def fetch(side: str) -> Any:
-        return lambda start, stop: experiment.images(splits[side], indices[side][start:stop])
+        return lambda start, stop: experiment.images(wanted.splits[side], indices[side][start:stop])
 
     columns = fetch("column")
-    rows = columns if splits["row"] == "train" else fetch("row")
+    rows = columns if wanted.rows == "train" else fetch("row")
     return Images(rows, columns, experiment.dataset.image_shape)
 
 

@@ -1,6 +1,8 @@
 """Fixtures of the tests that start the real command line."""
 
+import os
 import shutil
+import subprocess
 
 import pytest
 from launch import run, write_config
@@ -28,3 +30,15 @@ def run_copy(finished_run, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(finished_run, folder, symlinks=True)
     return folder
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of 4 MiB."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
+        pytest.skip("a small file system cannot be mounted here")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)

@@ -2,8 +2,6 @@
 
 import os
 import re
-import shutil
-import subprocess
 import sys
 
 import numpy as np
@@ -22,18 +20,6 @@ from hpcdistill.__main__ import main
 sys.exit(main())
 """
 NOT_HELD = UNCHECKED.replace("from", "writer._hold_room = lambda temporary, path: None\nfrom")
-
-
-@pytest.fixture
-def small_disk(tmp_path):
-    """A file system of 4 MiB."""
-    folder = tmp_path / "disk"
-    folder.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if os.geteuid() != 0 or not shutil.which("mount") or subprocess.run(mount, check=False).returncode:
-        pytest.skip("a small file system cannot be mounted here")
-    yield folder
-    subprocess.run(["umount", str(folder)], check=True)
 
 
 def fill(folder, left):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from launch import command_line, rank_processes, run, start, succeed, wait_until, write_config
 from sklearn.svm import SVC
-from test_full_disk import fill, small_disk  # noqa: F401 - a fixture
+from test_full_disk import fill
 
 from hpcdistill import NeuralKernel
 from hpcdistill.data.readers import load_dataset
@@ -218,7 +218,7 @@ def test_what_is_no_file_of_a_kernel(finished_run, tmp_path):
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
-def test_no_room(tmp_path, small_disk, ranks):  # noqa: F811
+def test_no_room(tmp_path, small_disk, ranks):
     config(tmp_path)
     result = run(*command(tmp_path, "--set=data.train_size=0", "--output", small_disk / "k.h5"), ranks=ranks)
     assert (result.code, len(result.error_lines)) == (4, 1), result.stderr

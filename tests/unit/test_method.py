@@ -94,8 +94,8 @@ def test_a_name_that_two_packages_add(tmp_path, monkeypatch):
         (folder / "entry_points.txt").write_text(f"[hpcdistill.readers]\nsame = {package}:Format\n")
     monkeypatch.syspath_prepend(tmp_path)
     assert len(metadata.entry_points(group="hpcdistill.readers", name="same")) == 2
-    plugins._clashes.cache_clear()
+    plugins._packages.cache_clear()
     with pytest.raises(EnvironmentSetupError, match="'same' is added to hpcdistill.readers by several .*: one, two"):
         plugins.find("readers", {}, "same")
     assert plugins.find("readers", {"same": "own:Format"}, "same") == "own:Format"
-    plugins._clashes.cache_clear()
+    plugins._packages.cache_clear()

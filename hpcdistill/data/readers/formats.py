@@ -63,7 +63,7 @@ def format_of(path: Path) -> Format:
             head = file.read(HEAD_BYTES)
     except OSError as error:
         raise open_error(path, error) from None
-    own = [_format(name, reference) for name, reference in _OWN.items()]
+    own = _own()
     for one in own:
         if one.recognises(path, head):
             return one
@@ -94,7 +94,7 @@ def read_arrays(path: Path, choose: Choose) -> tuple[Format, dict[str, np.ndarra
         chosen[:] = choose(names)
         return list(chosen)
 
-    if type(kind) in map(type, (_format(name, reference) for name, reference in _OWN.items())):
+    if kind in _own():
         return kind, kind.read(path, choose)
     try:
         arrays = dict(kind.read(path, note))
@@ -107,6 +107,10 @@ def read_arrays(path: Path, choose: Choose) -> tuple[Format, dict[str, np.ndarra
         what = f"gives no array {', '.join(lacking)}" if lacking else "does not ask which arrays to read"
         raise DataError(f"{path}: the reader of {kind.title} {what}. Mend or remove the package that it comes from.")
     return kind, {name: arrays[name] for name in chosen}
+
+
+def _own() -> list[Format]:
+    return [_format(name, reference) for name, reference in _OWN.items()]
 
 
 def _others() -> tuple[list[Format], list[str]]:

@@ -285,25 +285,16 @@ class Pairs {
     row.s_out = s_last_, row.t_out = t_last_;
     with_unit(plane.units[last], RunUnit<T, First, pass_of(S)>{row});
     if (plane.level.emit != Emit::sum) return;
-    sum_row(plane.columns, s_last_, s_store_[next]);
-    if (plane.tangent_out) sum_row(plane.columns, t_last_, t_store_[next]);
-  }
-
-  static void sum_row(int columns, const Vec<T>* in, Vec<T>* out) {
-    Vec<T> sum = *out;
-    for (int x = 0; x < columns; ++x) sum += in[x];
-    *out = sum;
-  }
-  static void fill_row(int columns, Vec<T> value, Vec<T>* out) {
-    for (int x = 0; x < columns; ++x) out[x] = value;
+    sum_row<T>(plane.columns, s_last_, s_store_[next]);
+    if (plane.tangent_out) sum_row<T>(plane.columns, t_last_, t_store_[next]);
   }
 
   // Gradients with respect to a row that left and was not pooled, into s_last_ and t_last_.
   void take_back(const Current& plane) {
     const int next = plane.index + 1;
     const bool sum = plane.level.emit == Emit::sum, result = plane.level.emit == Emit::result;
-    fill_row(plane.columns, sum ? *s_store_[next] : result && !tangent_ ? cotangent_ : Vec<T>{}, s_last_);
-    if (plane.tangent_out) fill_row(plane.columns, sum ? *t_store_[next] : result ? cotangent_ : Vec<T>{}, t_last_);
+    fill_row<T>(plane.columns, sum ? *s_store_[next] : result && !tangent_ ? cotangent_ : Vec<T>{}, s_last_);
+    if (plane.tangent_out) fill_row<T>(plane.columns, sum ? *t_store_[next] : result ? cotangent_ : Vec<T>{}, t_last_);
   }
 
   // Row y through the last unit, and its gradients back to what that unit's window sums.
@@ -317,8 +308,8 @@ class Pairs {
       const PooledRows<T> in = targets.template rows<T>(s_store_[next], t_store_[next]);
       const UnitRow<T, First> row = unit_input(first, plane, n - 1, y);
       if (targets.n == 0) {
-        fill_row(plane.columns + 1, Vec<T>{}, back.s_out);
-        fill_row(plane.columns + 1, Vec<T>{}, back.t_out);
+        fill_row<T>(plane.columns + 1, Vec<T>{}, back.s_out);
+        fill_row<T>(plane.columns + 1, Vec<T>{}, back.t_out);
       } else {
         with_unit(unit, RunPooledTurning<T, First>{row, back, in, targets.both});
       }

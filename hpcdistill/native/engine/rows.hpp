@@ -314,6 +314,19 @@ void product_row(int columns, int channels, const typename First::Element* first
   out[columns] = Vec<T>{};
 }
 
+// *out += the sum of a row.
+template <class T>
+void sum_row(int columns, const Vec<T>* in, Vec<T>* out) {
+  Vec<T> sum = *out;
+  for (int x = 0; x < columns; ++x) sum += in[x];
+  *out = sum;
+}
+
+template <class T>
+void fill_row(int columns, Vec<T> value, Vec<T>* out) {
+  for (int x = 0; x < columns; ++x) out[x] = value;
+}
+
 // first_out += gradient times second, where the gradient is that of what the first unit's window sums.
 template <class T, bool Box, int C>
 void product_adjoint_row(int columns, int channels, Vec<T> scale, const Window<T>& gradient, const Vec<T>* second,
