@@ -45,6 +45,10 @@ class CheckpointError(InputError):
     """A checkpoint is missing, incomplete, or belongs to another run."""
 
 
+class KernelGivenError(CheckpointError):
+    """A kernel file stands where a checkpoint is wanted."""
+
+
 class TakenOverError(InputError):
     """Another run writes into this run's folder, so this one must not."""
 

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import errno
+import fcntl
+import glob
 import os
 import re
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
 #: Ends the name of every file that is not finished.
 TEMPORARY_SUFFIX = ".tmp"
+#: Where a file system has no locks, a file that nobody has written to for so long is one that nobody writes.
+_QUIET_SECONDS = 3600.0
 
 
 def temporary_name(path: Path) -> Path:
@@ -24,6 +29,20 @@ def name_to_be(temporary: Path) -> str | None:
     """Return the name that a file of `temporary_name` was to get, None for any other file."""
     match = re.fullmatch(rf"(.+)\.[0-9a-f]{{12}}{re.escape(TEMPORARY_SUFFIX)}", temporary.name)
     return match and match[1]
+
+
+def hold(descriptor: int) -> None:
+    """Let other processes see, until it is closed, that an unfinished file is in use; where there are locks."""
+    with suppress(OSError):
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+
+
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` have left beside it: files of `temporary_name` that nobody holds."""
+    for left in path.parent.glob(f"{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
+        with suppress(OSError):  # they do no harm
+            if name_to_be(left) == path.name and not _is_held(left):
+                left.unlink(missing_ok=True)
 
 
 def publish(temporary: Path, path: Path, *, durable: bool = True) -> None:
@@ -85,6 +104,19 @@ def is_full(error: BaseException) -> bool:
     if getattr(error, "errno", None) in codes or any(os.strerror(code) in str(error) for code in codes):
         return True
     return error.__context__ is not None and is_full(error.__context__)
+
+
+def _is_held(path: Path) -> bool:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return time.time() - os.fstat(descriptor).st_mtime < _QUIET_SECONDS
+    finally:
+        os.close(descriptor)
+    return False
 
 
 def _flush(path: Path) -> None:

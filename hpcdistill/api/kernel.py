@@ -16,6 +16,7 @@ from hpcdistill.architecture import Architecture, parse_architecture
 from hpcdistill.backend import check_backend_name
 from hpcdistill.errors import ConfigError, InputError
 from hpcdistill.gpu.device import to_host
+from hpcdistill.io.tile import DEFAULT_TILE
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.select import choose_backend
 from hpcdistill.progress import Reporter, on_terminal
@@ -100,8 +101,7 @@ class NeuralKernel:
         Raises:
             InputError: images of different shapes, or that are not finite; `out` of another shape.
         """
-        first = self.images(x1)
-        second = first if x2 is None else self._second(first, x2)
+        first, second = self.both(x1, x2)
         kernel = np.empty((len(first), len(second)), self.dtype) if out is None else out
         if not isinstance(kernel, np.ndarray) or kernel.dtype.kind != "f":
             raise InputError(f"out must be an array of floats, not {getattr(kernel, 'dtype', type(kernel).__name__)}.")
@@ -114,24 +114,29 @@ class NeuralKernel:
         return kernel
 
     def to_hdf5(
-        self, path: str | Path, x1: ArrayLike, x2: ArrayLike | None = None, *, tile: int = 256, comm: Any = None,
-        compress: bool = False,
+        self, path: str | Path, x1: ArrayLike, x2: ArrayLike | None = None, *, tile: int = DEFAULT_TILE,
+        comm: Any = None, compress: bool = False,
     ) -> None:  # fmt: skip
         """Compute a kernel that need not fit in memory, tile by tile, into dataset `/kernel` of an HDF5 file.
 
         The same call goes on where another was ended, whatever ended it: tiles that are there are verified and kept.
+        `dtype`, `tile`, and the backend with its instruction set cannot change on the way; with `backend="auto"` the
+        file's is taken. The last digits of entries depend on them. HDF5 1.10 or newer reads the file.
 
         Args:
             path: of the file; its folder exists.
             x1, x2: see `__call__`. Without `x2` half of the tiles are computed, and the file has all.
-            tile: rows and columns of a tile.
+            tile: rows and columns of a tile, up to 16384.
             comm: mpi4py's communicator of the ranks that share the work, each with the same images; default: this
                 process alone. Collective then.
-            compress: without loss, when it is complete.
+            compress: without loss, when it is complete. Takes the memory of a few tiles, and room for a second file.
 
         Raises:
-            InputError: see `__call__`; no images.
-            CheckpointError: `path` is something else, or of other images, another network, type or tile.
+            TypeError: `path` or `comm` is none.
+            InputError: see `__call__`; no images; a tile of another size; ranks that have different images.
+            CheckpointError: `path` is something else, damaged, or of other images, another network, type, tile or
+                backend.
+            NotFiniteError: an entry is infinite, or none.
             StorageError: it cannot be written; tiles that are there stay.
 
         Example:
@@ -145,9 +150,7 @@ class NeuralKernel:
         """
         from hpcdistill.api.kernel_to_file import kernel_to_file
 
-        first = self.images(x1)
-        second = None if x2 is None else self._second(first, x2)
-        kernel_to_file(self, Path(path), first, second, tile, comm, compressed=compress)
+        kernel_to_file(self, path, (x1, x2), tile, comm, compressed=compress)
 
     def vjp(self, x1: ArrayLike, x2: ArrayLike | None = None) -> tuple[np.ndarray, Callable[[ArrayLike], Any]]:
         """Return the kernel, and a function that pulls cotangents back to the images, as `jax.vjp` does.
@@ -170,8 +173,7 @@ class NeuralKernel:
 
     def gradient_of_first(self, x1: ArrayLike, x2: ArrayLike | None, cotangent: ArrayLike) -> np.ndarray:
         """Return the gradient of `Σ C ∘ K` with respect to `x1` alone, at half the price; see `gradient`."""
-        first = self.images(x1)
-        second = first if x2 is None else self._second(first, x2)
+        first, second = self.both(x1, x2)
         c, backend = np.asarray(cotangent, self.dtype), self.backend_for(first.shape[1:])
         if c.shape != (len(first), len(second)):
             raise InputError(f"The cotangent must be {(len(first), len(second))}, it is {c.shape}.")
@@ -219,11 +221,13 @@ class NeuralKernel:
             )
         return self.image_shape
 
-    def _second(self, first: np.ndarray, x2: ArrayLike) -> np.ndarray:
-        second = self.images(x2)
+    def both(self, x1: ArrayLike, x2: ArrayLike | None) -> tuple[np.ndarray, np.ndarray]:
+        """Return the images of rows and columns, one array without `x2`; see `images`."""
+        first = self.images(x1)
+        second = first if x2 is None else self.images(x2)
         if first.shape[1:] != second.shape[1:]:
             raise InputError(f"Images of different shapes have no kernel: {first.shape[1:]} and {second.shape[1:]}.")
-        return second
+        return first, second
 
     def backend_for(self, shape: tuple[int, ...]) -> KernelBackend:
         """Return what computes kernels of images `(h, w, c)`."""

@@ -21,25 +21,28 @@ _HISTORY_ROWS = 12
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description = (
-        "One FILE: its origin, arrays, configuration and history. Several: a table with a row for each."
+        "One FILE: its origin, arrays, configuration and history. Several: a table with a row for each. Of a kernel "
+        "file: how many tiles are there; their checksums are not verified, which `hpcdistill kernel` does."
     )
     add_distilled(parser, several=True)
 
 
 def main(args: argparse.Namespace) -> int:
     """Print the content of one file, or a comparison of several."""
+    from hpcdistill.errors import KernelGivenError
     from hpcdistill.io.checkpoint import read_checkpoint
-    from hpcdistill.io.kernel_file import is_kernel_file
     from hpcdistill.launcher import is_first_rank
 
-    if len(args.files) == 1 and is_kernel_file(args.files[0]):
-        if is_first_rank():
-            _describe_kernel(args.files[0])
-        return 0
     paths = checkpoints_of(args.files, args.settings)
     if not is_first_rank():
         return 0
-    checkpoints = [(file, read_checkpoint(path)) for file, path in zip(args.files, paths, strict=True)]
+    try:
+        checkpoints = [(file, read_checkpoint(path)) for file, path in zip(args.files, paths, strict=True)]
+    except KernelGivenError:
+        if len(args.files) > 1:
+            raise
+        _describe_kernel(args.files[0])
+        return 0
     if len(checkpoints) == 1:
         _describe(*checkpoints[0])
     else:
@@ -58,11 +61,12 @@ def _describe_kernel(path: Path) -> None:
     console.print(str(path), style="bold", markup=False)
     kinds = "symmetric, " * file.is_symmetric + "compressed, " * file.is_compressed
     console.print(f"  {'kernel':<20} {file.shape[0]} × {file.shape[1]} of {file.dtype}, {kinds}{state}", markup=False)
-    for name in ("dataset", "rows", "architecture", "hpcdistill_version", "git_commit"):
+    for name in ("dataset", "rows", "architecture", "network", "backend", "hpcdistill_version", "git_commit"):
         if name in file.attributes:
             console.print(f"  {name:<20} {file.attributes[name]}", markup=False)
-    console.print("arrays", style="bold")
-    for name, array in sorted(file.arrays().items()):
+    if file.arrays:
+        console.print("arrays", style="bold")
+    for name, array in sorted(file.arrays.items()):
         console.print(f"  /{name:<30} {array.dtype!s:<8} {array.shape}", markup=False)
     if "config" in file.attributes:
         console.print("configuration", style="bold")

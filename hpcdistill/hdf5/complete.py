@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from hpcdistill.hdf5.layout import Layout
 
 if TYPE_CHECKING:
     import h5py
@@ -29,10 +31,12 @@ class Content:
     Attributes:
         attributes: of the file itself: numbers, truth values, text; lists for arrays, None for what is none of these.
         arrays: by their paths without the leading slash: numbers as stored, text as `str`.
+        layouts: how the datasets lie in the file of which that was asked, by their paths.
     """
 
     attributes: dict[str, Any]
     arrays: dict[str, np.ndarray]
+    layouts: dict[str, Layout] = field(default_factory=dict)
 
 
 @contextmanager

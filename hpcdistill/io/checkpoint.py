@@ -15,15 +15,17 @@ Layout (schema version 1):
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from hpcdistill.errors import CheckpointError
+from hpcdistill.errors import CheckpointError, KernelGivenError
 from hpcdistill.hdf5.apart import read_apart
 from hpcdistill.hdf5.complete import read_content
+from hpcdistill.io.kernel_file import is_of_kernel
 
 SCHEMA_VERSION = 1
 #: Columns that every checkpoint has.
@@ -117,11 +119,21 @@ def read_checkpoint(path: Path, group: str = "", *, apart: bool = True) -> Check
 
     Raises:
         CheckpointError: the file is missing, is no HDF5 file, is incomplete, or has another schema.
+        KernelGivenError: it is a kernel file.
     """
+
+    def choose(paths: Sequence[str]) -> list[str]:
+        if is_of_kernel(paths):
+            raise KernelGivenError(
+                f"{path}: is a kernel, which `hpcdistill kernel` or NeuralKernel.to_hdf5 wrote, and no checkpoint. "
+                "`hpcdistill inspect` shows it. Give the checkpoint of a run, OUTPUT/latest.h5."
+            )
+        return [one for one in paths if one == group or one.startswith(f"{group}/" if group else "")]
+
     if os.path.isdir(path):
         raise CheckpointError(f"{path}: is a folder. Give the checkpoint of a run, such as {path}/latest.h5.")
     try:
-        content = (read_apart if apart else read_content)(path, [group] if group else [])
+        content = read_apart(path, choose=choose) if apart else read_content(path, [group] if group else [])
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # damage can raise any

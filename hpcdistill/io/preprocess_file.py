@@ -15,9 +15,8 @@ import numpy as np
 
 from hpcdistill.errors import CheckpointError, StorageError
 from hpcdistill.hdf5.apart import read_apart
-from hpcdistill.hdf5.complete import without_lock
+from hpcdistill.hdf5.new_file import whole_hdf5
 from hpcdistill.io.checkpoint import Checkpoint
-from hpcdistill.whole_file import replacing
 
 
 @dataclass(frozen=True)
@@ -40,17 +39,16 @@ def write_zca(path: Path, stored: StoredZca) -> None:
     Raises:
         StorageError: it cannot be written.
     """
-    import h5py
-
     try:
-        with replacing(path) as temporary, h5py.File(temporary, "w", **without_lock()) as file:
+        with whole_hdf5(path) as made:
+            file = made.file
             file["zca/matrix"] = stored.matrix
             file.attrs.update(sha256=matrix_hash(stored.matrix), zca_reg=stored.reg, display_norm=stored.display_norm)
-            file.flush()
             file.attrs["complete"] = True
-    except (OSError, RuntimeError) as error:
+    except OSError as error:
         raise StorageError(
-            f"{path}: cannot be written ({error}). Free some space, then continue with --resume."
+            f"{path}: cannot be written ({error.strerror or error}). Free some space, then start the same command "
+            "again; a run continues with --resume."
         ) from error
 
 

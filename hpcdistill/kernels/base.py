@@ -118,6 +118,14 @@ class KernelBackend(Protocol):
         ...
 
 
+def variant(backend: KernelBackend) -> str:
+    """Return by what a kernel is the same to the last bit: the backend's name, and its instruction set if it has one.
+
+    Not collective.
+    """
+    return " ".join(filter(None, [backend.name, getattr(backend, "target", "")]))
+
+
 def check_images(images: ArrayLike, image_shape: tuple[int, int, int], dtype: np.dtype) -> np.ndarray:
     """Return `images` as an aligned C-contiguous array of `dtype`, without a copy where it is one.
 

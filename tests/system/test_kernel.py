@@ -13,7 +13,8 @@ from test_full_disk import fill
 from hpcdistill import NeuralKernel
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.errors import CheckpointError
-from hpcdistill.io.kernel_file import KernelFile, compress
+from hpcdistill.io.kernel_create import compress
+from hpcdistill.io.kernel_file import KernelFile
 
 NETWORK = "conv relu conv relu pool flatten dense"
 
@@ -161,7 +162,7 @@ def test_damaged_tiles_are_computed_again(whole, tmp_path):
     path.write_bytes(whole.read_bytes())
     file = KernelFile.open(path)
     with path.open("r+b") as raw:
-        raw.seek(file._places[3, 1] + 99)
+        raw.seek(file._tile_at((3, 1)) + 99)
         raw.write(b"oops")
     assert "1 of 253 tiles" in (said := succeed(*command(tmp_path), ranks=2))
     assert "damaged, and computed again" in said

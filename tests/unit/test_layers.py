@@ -18,7 +18,7 @@ MAY_IMPORT = {
     "errors": set(),
     "whole_file": set(),
     "digest": set(),
-    "hdf5": set(),
+    "hdf5": {"whole_file"},
     "attempt": set(),
     "labels_file": set(),
     "torch_file": {"errors"},
