@@ -8,6 +8,7 @@ An `Architecture` is what a kernel backend is asked to evaluate. The named ones 
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 
@@ -67,6 +68,8 @@ def parse_architecture(text: str, kind: str = "ntk", w_std: float = 2.0**0.5, b_
         raise ConfigError(f"kernel.kind {kind!r} is unknown. Valid: {', '.join(KINDS)}.")
     if not w_std > 0 or not b_std >= 0:
         raise ConfigError(f"kernel.w_std must be > 0 and kernel.b_std >= 0, not {w_std} and {b_std}.")
+    if math.isinf(w_std * w_std) or math.isinf(b_std * b_std):
+        raise ConfigError(f"kernel.w_std and kernel.b_std must have finite squares, not {w_std} and {b_std}.")
     layers = _named_layers(text) or _listed_layers(text)
     return Architecture(name=text, layers=layers, kind=kind, w_std=w_std, b_std=b_std)
 

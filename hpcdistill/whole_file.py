@@ -39,8 +39,8 @@ def hold(descriptor: int) -> None:
 
 def remove_leftovers(path: Path) -> None:
     """Remove what killed writers of `path` have left beside it: files of `temporary_name` that nobody holds."""
-    for left in path.parent.glob(f"{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
-        with suppress(OSError):  # they do no harm
+    with suppress(OSError):  # they do no harm
+        for left in path.parent.glob(f"{glob.escape(path.name)}.*{TEMPORARY_SUFFIX}"):
             if name_to_be(left) == path.name and not _is_held(left):
                 left.unlink(missing_ok=True)
 

@@ -63,7 +63,15 @@ def test_kinds(kind):
 
 @pytest.mark.parametrize(
     ("kind", "w_std", "b_std"),
-    [("nnk", 1, 0), ("ntk", 0, 0), ("ntk", -1, 0), ("ntk", 1, -0.1), ("ntk", float("nan"), 0)],
+    [
+        ("nnk", 1, 0),
+        ("ntk", 0, 0),
+        ("ntk", -1, 0),
+        ("ntk", 1, -0.1),
+        ("ntk", float("nan"), 0),
+        ("ntk", 1e300, 0),
+        ("ntk", 1, 1e200),
+    ],
 )
 def test_impossible_parameters_are_refused(kind, w_std, b_std):
     with pytest.raises(ConfigError, match="kernel"):
