@@ -339,7 +339,8 @@ def _changes(old: Config, new: Config, counts: Callable[[str], bool]) -> list[st
 
 def _make_absolute(table: dict[str, Any], folder: Path) -> None:
     """Make names of files and folders in a TOML table absolute that are relative to `folder`."""
-    for (section, name), always in _PATH_KEYS.items():
+    of_methods = {(section, name): True for section in table.keys() - _COMMON for name in described(section).paths}
+    for (section, name), always in (_PATH_KEYS | of_methods).items():
         keys = table.get(section)
         if not isinstance(keys, dict):
             continue

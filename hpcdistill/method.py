@@ -36,8 +36,9 @@ class Method:
         name: in the configuration, where its settings are in the section of the same name.
         title: what reports call it.
         help: a line for `run --help`.
+        paths: its settings that are names of files or folders.
         settings: a frozen dataclass whose fields are made with `hpcdistill.schema.key`; None for no settings.
-        driver: "module:class" of its `Driver`.
+        driver: "module:class" of its `Driver`; see `driver_of`.
         learns_images: whether it changes images. Else they are natural ones.
         labels: what becomes of labels, as a participle ("learned"); "" where they stay.
         is_sample: whether each step is a random draw: steps are numbered from 0, and their accuracies averaged.
@@ -56,6 +57,7 @@ class Method:
     title = ""
     help = ""
     settings: type | None = None
+    paths: frozenset[str] = frozenset()
     driver = ""
     learns_images = False
     labels = ""
@@ -71,6 +73,10 @@ class Method:
 
     def check(self, config: Config) -> None:
         """Raise `ConfigError` where settings do not go together."""
+
+    def driver_of(self, config: Config) -> str:
+        """Return its driver, which may depend on the configuration."""
+        return self.driver
 
     def check_images(self, config: Config, pool: Pool, validation: int) -> None:
         """Raise `ConfigError` where settings do not fit the training images, or the number of those held out."""
@@ -177,6 +183,6 @@ def described(name: str) -> Method:
         return unknown
 
 
-def load_driver(method: Method) -> Any:
+def load_driver(method: Method, config: Config) -> Any:
     """Return the class of a method's `Driver`."""
-    return load_object(f"method {method.name!r}", method.driver)
+    return load_object(f"method {method.name!r}", method.driver_of(config))

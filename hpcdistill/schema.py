@@ -35,8 +35,9 @@ def key(
 ) -> Any:
     """Return a dataclass field with a default, a line of help, and what values are valid.
 
-    Types: int, float, str, bool; `tuple[str, ...]`, in TOML an array of texts; `Mapping[str, str]`, a table of texts.
-    Numbers with a bound (`minimum`, `maximum` may be reached, `above`, `below` not) must be finite.
+    Types: int, float, str, bool; `tuple[str, ...]` and `tuple[float, ...]`, in TOML arrays of texts or numbers;
+    `Mapping[str, str]`, a table of texts. Numbers with a bound (`minimum`, `maximum` may be reached, `above`, `below`
+    not), and those of an array with bounds, must be finite.
     """
     bounds = {"at least": minimum, "above": above, "at most": maximum, "below": below}
     metadata = {"help": text, "choices": choices, "bounds": {k: b for k, b in bounds.items() if b is not None}}
@@ -80,12 +81,18 @@ def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, 
         value = float(value)
     if kind == tuple[str, ...] and isinstance(value, list) and all(isinstance(text, str) for text in value):
         return tuple(value)
+    if kind == tuple[float, ...] and isinstance(value, list) and all(type(x) in (int, float) for x in value):
+        return tuple(_check_bounds(float(x), metadata, f"each number in {key}", where) for x in value)
     if kind == Mapping[str, str] and isinstance(value, dict) and all(isinstance(text, str) for text in value.values()):
         return value
     if type(value) is not kind:
         raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
     if metadata["choices"] and value not in metadata["choices"]:
         raise ConfigError(f"{where}: {key} is {value!r}. Valid: {', '.join(metadata['choices'])}.")
+    return _check_bounds(value, metadata, key, where)
+
+
+def _check_bounds(value: Any, metadata: Mapping[str, Any], key: str, where: str) -> Any:
     bounds, number = metadata["bounds"], typing.cast(Any, value)
     if bounds and not (math.isfinite(number) and all(_WITHIN[k](number, b) for k, b in bounds.items())):
         wanted = " and ".join(f"{k} {b}" for k, b in bounds.items())
@@ -98,7 +105,9 @@ _WITHIN = {"at least": operator.ge, "above": operator.gt, "at most": operator.le
 
 _TYPE_NAMES: dict[Any, str] = {
     int: "a whole number", float: "a number", str: "text", bool: "true or false",
-    tuple[str, ...]: 'an array of texts, such as ["a", "b"]', Mapping[str, str]: 'a table of texts, such as {A = "b"}',
+    tuple[str, ...]: 'an array of texts, such as ["a", "b"]',
+    tuple[float, ...]: "an array of numbers, such as [1e-6, 1e-3]",
+    Mapping[str, str]: 'a table of texts, such as {A = "b"}',
 }  # fmt: skip
 
 

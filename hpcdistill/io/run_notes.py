@@ -76,20 +76,22 @@ class RunNotes:
         except (KeyError, TypeError, ValueError):
             return None
 
-    def write_tally(self, what: str, done: int, squares: float, confusion: np.ndarray) -> None:
-        """Note what the evaluation `what` has counted: targets, squared residuals, confusion matrix."""
-        note = {"of": what, "done": done, "squares": squares, "confusion": confusion.tolist()}
+    def write_tally(self, what: str, done: int, squares: np.ndarray, confusion: np.ndarray) -> None:
+        """Note what the evaluation `what` has counted: targets, squared residuals `(m,)`, confusions `(m, c, c)`."""
+        note = {"of": what, "done": done, "squares": squares.tolist(), "confusion": confusion.tolist()}
         _try_to_write(self._folder / "evaluation.json", note)
 
-    def read_tally(self, what: str) -> tuple[int, float, np.ndarray]:
+    def read_tally(self, what: str) -> tuple[int, np.ndarray, np.ndarray]:
         """Return what an earlier attempt at the evaluation `what` has counted; no targets if there was none."""
         note = _read(self._folder / "evaluation.json")
         try:
             if note["of"] == what:
-                return int(note["done"]), float(note["squares"]), np.array(note["confusion"], np.int64)
+                squares, confusion = np.array(note["squares"], float), np.array(note["confusion"], np.int64)
+                if confusion.ndim == 3 and squares.shape == confusion.shape[:1]:
+                    return int(note["done"]), squares, confusion
         except (KeyError, TypeError, ValueError):
             pass
-        return 0, 0.0, np.zeros((0, 0), np.int64)
+        return 0, np.zeros(0), np.zeros((0, 0, 0), np.int64)
 
 
 def _read(path: Path) -> dict[str, Any]:

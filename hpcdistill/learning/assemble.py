@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
@@ -92,17 +93,34 @@ def support_kernel(comm: MPI.Intracomm, backend: KernelBackend, handle: Any, wor
     return workspace.sum(comm, k_ss)
 
 
-def support_kernel_blockcyclic(backend: KernelBackend, handle: Any, layout: BlockCyclic) -> np.ndarray:
-    """Return this rank's part of `K_ss`, lower triangle, computed in place in block-cyclic layout. Not collective.
+#: Takes half-open ranges of rows and columns and returns that tile of a kernel matrix, NumPy's. Not collective.
+Fetch = Callable[[Range, Range], np.ndarray]
+
+
+def computed(backend: KernelBackend, handle: Any) -> Fetch:
+    """Return what computes tiles of a support's kernel with itself."""
+    return lambda rows, columns: to_host(evaluate_tile(backend, handle, rows, columns))
+
+
+def support_kernel_blockcyclic(
+    fetch: Fetch,
+    layout: BlockCyclic,
+    dtype: DTypeLike = np.float64,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> np.ndarray:
+    """Return this rank's part of `K_ss`, lower triangle, put in place in block-cyclic layout. Not collective.
+
+    Args:
+        progress: hears how many tiles of this rank are there, of how many.
 
     Returns:
-        Fortran-ordered float64 of `layout.local_shape`; tiles strictly above the diagonal stay zero.
+        Fortran-ordered, of `layout.local_shape` and `dtype`; tiles strictly above the diagonal stay zero.
     """
-    local = layout.zeros()
-    for tile in layout.tiles():
-        if tile.meets_lower:
-            rows, columns = (tile.rows.start, tile.rows.stop), (tile.cols.start, tile.cols.stop)
-            local[tile.local] = to_host(evaluate_tile(backend, handle, rows, columns))
+    local = np.zeros(layout.local_shape, dtype, order="F")
+    tiles = [tile for tile in layout.tiles() if tile.meets_lower]
+    for done, tile in enumerate(tiles, 1):
+        local[tile.local] = fetch((tile.rows.start, tile.rows.stop), (tile.cols.start, tile.cols.stop))
+        progress(done, len(tiles))
     return local
 
 

@@ -27,26 +27,19 @@ from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.learning.assemble import (
     Kernels,
     Targets,
+    computed,
     my_tiles,
     support_kernel,
     support_kernel_blockcyclic,
 )
 from hpcdistill.learning.loss import Loss, SquaredError
-from hpcdistill.learning.tally import Tally, count, no_targets
+from hpcdistill.learning.prediction import Predictor
+from hpcdistill.learning.tally import Tally, no_targets
 from hpcdistill.learning.workspace import HostWorkspace, workspace_of
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, sum_array
-
-#: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
-#: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).
-EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**15, 64, 2048
-
-
-def rows_at_a_time(n: int) -> int:
-    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // n))
 
 
 @dataclass(frozen=True)
@@ -89,6 +82,7 @@ class KernelRegression:
         with agree(comm):
             self.handle_ss = kernels.ss.prepare(x_s)
             self.handle_ts = self.handle_ss if kernels.ts is kernels.ss else kernels.ts.prepare(x_s)
+        self._predictor = Predictor(comm, kernels.ts, self.handle_ts)
         too_large = solver == "auto" and agree_any(comm, self.n > self.workspace.most_factored)
         self.ss_workspace = HostWorkspace() if too_large else self.workspace
         if solver == "scalapack" or (too_large and comm.Get_size() > 1):
@@ -109,7 +103,7 @@ class KernelRegression:
         grid = near_square_grid(self.comm.Get_size())
         layout = BlockCyclic.of_rank(self.n, self.n, DEFAULT_BLOCK, DEFAULT_BLOCK, *grid, self.comm.Get_rank())
         with agree(self.comm):
-            local = support_kernel_blockcyclic(self.kernels.ss, self.handle_ss, layout)
+            local = support_kernel_blockcyclic(computed(self.kernels.ss, self.handle_ss), layout)
         rows, columns = layout.local_to_global()
         diagonal = np.nonzero(rows[:, None] == columns)
         trace = np.array([local[diagonal].sum()])
@@ -129,10 +123,7 @@ class KernelRegression:
 
     def target_kernel(self, x: np.ndarray) -> np.ndarray:
         """Return rows `K_ts` `(len(x), n)`, float64, for preprocessed images `x`. Not collective."""
-        return to_host(self._kernel_rows(self.kernels.ts.prepare(x)))
-
-    def _kernel_rows(self, handle_t: Any) -> Any:
-        return self.kernels.ts.block(self.handle_ts, handle_t).T.astype(np.float64)
+        return to_host(self._predictor.kernel_rows(x))
 
     def evaluate(self, y_s: np.ndarray, targets: Targets) -> Tally:
         """Return how well `targets` are predicted. Collective."""
@@ -147,18 +138,9 @@ class KernelRegression:
         Args:
             tally: where an earlier evaluation was left, on any number of ranks.
         """
-        alpha, tally = self.workspace.asarray(self.solve(y_s)), tally or no_targets(y_s.shape[1])
-        rows = self.comm.Get_size() * rows_at_a_time(self.n)
-        while tally.done < targets.count:
-            part = targets.part(tally.done, min(tally.done + rows, targets.count))
-            local = no_targets(y_s.shape[1])
-            with agree(self.comm):
-                for x, y in part.local_chunks(self.comm):
-                    local += count(to_host(self._kernel_rows(self.kernels.ts.prepare(x)) @ alpha), y)
-            squares, confusion = np.array([local.squares]), local.confusion
-            sum_array(self.comm, squares)
-            tally += Tally(part.count, float(squares[0]), sum_array(self.comm, confusion))
-            yield tally
+        before = [tally or no_targets(y_s.shape[1])]
+        for (counted,) in self._predictor.tallies([self.solve(y_s)], targets, before):
+            yield counted
 
     def gradient(self, y_s: np.ndarray, targets: Targets, loss: Loss | None = None) -> Gradient:
         """Return loss, accuracy and the gradient with respect to support images and labels. Collective.

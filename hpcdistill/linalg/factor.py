@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
@@ -26,10 +26,32 @@ class Factor(ABC):
         self.close()
 
 
-def require_matrix(array: np.ndarray, name: str, n_rows: int | None = None) -> None:
-    """Raise ValueError unless `array` is a float64 matrix, of `n_rows` rows if given. Not collective."""
-    if not isinstance(array, np.ndarray) or array.dtype != np.float64 or array.ndim != 2:
+class Shiftable(Protocol):
+    """A symmetric n×n matrix K that is factored with one shift of its diagonal after another.
+
+    Attributes:
+        n: rows of K.
+        diagonal: of K, `(n,)` float64.
+    """
+
+    n: int
+    diagonal: np.ndarray
+
+    def factor(self, shift: float) -> Factor:
+        """Return the Cholesky factor of K + shift·I, in use until the next is asked for."""
+        ...
+
+    def multiply(self, x: np.ndarray) -> np.ndarray:
+        """Return K x, `(n, k)` float64."""
+        ...
+
+
+def require_matrix(
+    array: np.ndarray, name: str, n_rows: int | None = None, dtypes: tuple[str, ...] = ("float64",)
+) -> None:
+    """Raise ValueError unless `array` is a matrix of one of some types, of `n_rows` rows if given. Not collective."""
+    if not isinstance(array, np.ndarray) or array.dtype not in dtypes or array.ndim != 2:
         kind = f"{array.dtype} of shape {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"{name} must be a float64 matrix with two axes, not {kind}")
+        raise ValueError(f"{name} must be a {' or '.join(dtypes)} matrix with two axes, not {kind}")
     if n_rows is not None and array.shape[0] != n_rows:
         raise ValueError(f"{name} has shape {array.shape} but the matrix has {n_rows} rows")

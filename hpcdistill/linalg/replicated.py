@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import lapack
+from scipy.linalg import get_lapack_funcs
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.linalg.factor import Factor, require_matrix
@@ -16,22 +16,23 @@ class ReplicatedCholesky(Factor):
     """Factorise A = L Lᵀ with LAPACK, for A symmetric positive definite. Not collective.
 
     Args:
-        matrix: A, (n, n) float64, C or Fortran order. Only its lower triangle is read; the upper may hold anything.
+        matrix: A, (n, n) float64 or float32, C or Fortran order. Only its lower triangle is read; the upper may hold
+            anything, and stays as it is.
         overwrite: allow the factor to take the memory of `matrix`, whose content is then lost.
 
     Raises:
-        ValueError: not a square float64 matrix → convert it first.
+        ValueError: not a square matrix of these types → convert it first.
         NotFiniteError: a NaN or infinite entry → look at the kernel parameters and at the images.
         NotPositiveDefiniteError: a leading minor is not positive; `minor` is LAPACK's `info` → raise the
             regularisation, or compute the kernel in float64.
 
     Error bound: ‖A x − b‖ ≤ n ε (‖A‖ ‖x‖ + ‖b‖) on the matrices of tests/unit/linalg/test_replicated_cholesky.py; the
     proven one is larger: Higham, Accuracy and Stability of Numerical Algorithms, theorem 10.4.
-    Source: DPOTRF and DPOTRS of LAPACK, through SciPy.
+    Source: POTRF and POTRS of LAPACK, through SciPy.
     """
 
     def __init__(self, matrix: np.ndarray, overwrite: bool = False) -> None:
-        require_matrix(matrix, "the matrix")
+        require_matrix(matrix, "the matrix", dtypes=("float64", "float32"))
         n = len(matrix)
         if matrix.shape != (n, n):
             raise ValueError(f"Cholesky needs a square matrix, not {matrix.shape}")
@@ -39,7 +40,8 @@ class ReplicatedCholesky(Factor):
         # The lower triangle in C order is the upper triangle in Fortran order: no copy is needed for either.
         self._lower = not matrix.flags.c_contiguous
         columns = matrix if self._lower else matrix.T
-        self._factor, info = lapack.dpotrf(columns, lower=self._lower, clean=False, overwrite_a=overwrite)
+        potrf, self._potrs = get_lapack_funcs(("potrf", "potrs"), dtype=matrix.dtype)
+        self._factor, info = potrf(columns, lower=self._lower, clean=False, overwrite_a=overwrite)
         if info > 0:
             raise NotPositiveDefiniteError(info, n)
 
@@ -50,7 +52,7 @@ class ReplicatedCholesky(Factor):
             rhs: (n, k) float64, left as it is.
 
         Returns:
-            (n, k) float64.
+            (n, k) float64, to the accuracy of the factor's type.
 
         Raises:
             ValueError: `rhs` is not a float64 matrix of n rows.
@@ -58,8 +60,8 @@ class ReplicatedCholesky(Factor):
         require_matrix(rhs, "the right-hand side", len(self._factor))
         if rhs.size == 0:
             return np.zeros(rhs.shape)
-        solution, _ = lapack.dpotrs(self._factor, rhs, lower=self._lower)
-        return solution
+        solution, _ = self._potrs(self._factor, rhs.astype(self._factor.dtype, copy=False), lower=self._lower)
+        return solution.astype(np.float64, copy=False)
 
 
 def _require_finite_lower(matrix: np.ndarray) -> None:

@@ -34,8 +34,9 @@ class ScalapackCholesky(Factor):
     Args:
         comm: intracommunicator of at least p_rows·p_cols ranks; ranks beyond the grid take part and hold nothing.
         layout: this rank's view of the n×n matrix, from `BlockCyclic.of_rank`, with mb = nb.
-        local: this rank's part, `layout.local_shape`, float64, Fortran order. Only entries on or below the diagonal of
-            the full matrix are read; overwritten by the factor, and in use until `close`.
+        local: this rank's part, `layout.local_shape`, float64 or float32, the same on every rank, Fortran order. Only
+            entries on or below the diagonal of the full matrix are read, and overwritten by the factor; in use until
+            `close`. It may have more than 2^31 elements.
 
     Raises:
         TypeError: `comm` is not an mpi4py communicator.
@@ -45,15 +46,18 @@ class ScalapackCholesky(Factor):
             regularisation, or compute the kernel in float64.
 
     Error bound: as `ReplicatedCholesky`; tests/mpi/linalg/test_scalapack_cholesky.py compares with it.
-    Source: PDPOTRF and PDPOTRS of ScaLAPACK 2.2.
+    Source: by block columns as in PDPOTRF of ScaLAPACK 2.2, with its PBLAS.
     """
 
     def __init__(self, comm: MPI.Intracomm, layout: BlockCyclic, local: np.ndarray) -> None:
         self._comm, self._layout, self._local = comm, layout, local
         self._grid = _make_grid(comm, layout)
         try:
+            dtype = bcast_object(comm, getattr(local, "dtype", None))
             with agree(comm):
                 self._grid.check(local, layout.descriptor)
+                if local.dtype != dtype:
+                    raise ValueError(f"the matrix is {local.dtype} here, and {dtype} on the first rank")
                 _require_finite_lower(layout, local)
             # Ranks beyond the grid do not learn `info` from ScaLAPACK.
             minor = comm.allreduce(self._grid.cholesky(local, layout.descriptor), op=MPI.MAX)
@@ -70,7 +74,7 @@ class ScalapackCholesky(Factor):
             rhs: (n, k) float64, the same on every rank, left as it is.
 
         Returns:
-            (n, k) float64, the same on every rank.
+            (n, k) float64, the same on every rank; to the accuracy of the factor's type.
 
         Raises:
             ValueError: `rhs` is not a float64 matrix of n rows, its shape differs between ranks, or the factor is
@@ -85,7 +89,7 @@ class ScalapackCholesky(Factor):
         if rhs.size == 0:
             return np.zeros(rhs.shape)
         layout = _rhs_layout(self._layout, rhs.shape[1])
-        part = np.asfortranarray(rhs[np.ix_(*layout.local_to_global())])
+        part = np.asfortranarray(rhs[np.ix_(*layout.local_to_global())], self._local.dtype)
         self._grid.cholesky_solve(self._local, self._layout.descriptor, part, layout.descriptor)
         return _replicate(self._comm, layout, part)
 

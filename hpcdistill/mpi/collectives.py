@@ -25,7 +25,7 @@ T = TypeVar("T")
 PIECE_ELEMENTS = 2**27
 #: How long a rank that fails waits for the others to fail alike. On a loaded machine ranks may be seconds apart.
 AGREEMENT_SECONDS = 10.0
-_MEETING_TAG = 7
+_MEETING_TAG, _EXCHANGE_TAG = 7, 8
 
 
 def sum_array(comm: MPI.Intracomm, array: np.ndarray) -> np.ndarray:
@@ -95,6 +95,19 @@ def receive_arrays(comm: MPI.Intracomm, like: tuple[np.ndarray, ...], source: in
         for piece in pieces(array):
             comm.Recv(piece, source=source)
     return received
+
+
+def exchange_arrays(comm: MPI.Intracomm, sent: dict[int, np.ndarray], received: dict[int, np.ndarray]) -> None:
+    """Send an array to each of some ranks, and fill those that come from others, at once.
+
+    Args:
+        sent, received: by rank, this one included; C-contiguous, of the same sizes and dtype at both ends.
+    """
+    requests = [comm.Irecv(piece, source=rank, tag=_EXCHANGE_TAG) for rank, array in received.items()
+                for piece in pieces(array)]  # fmt: skip
+    requests += [comm.Isend(piece, dest=rank, tag=_EXCHANGE_TAG) for rank, array in sent.items()
+                 for piece in pieces(array)]  # fmt: skip
+    MPI.Request.Waitall(requests)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-// Binding of the few ScaLAPACK routines this application needs (float64 only).
+// Binding of the few ScaLAPACK routines this application needs.
 //
 // A Grid owns a BLACS system handle and a process grid made from an mpi4py communicator. Its methods take
 // (n_rows, n_cols, mb, nb) and this rank's Fortran-ordered part, check one against the other, and call ScaLAPACK with
@@ -9,12 +9,14 @@
 #include <nanobind/ndarray.h>
 #include <nanobind/stl/array.h>
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <limits>
 #include <memory>
 #include <stdexcept>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace nb = nanobind;
@@ -26,12 +28,21 @@ void Cblacs_gridinit(int* context, const char* order, int p_rows, int p_cols);
 void Cblacs_gridinfo(int context, int* p_rows, int* p_cols, int* my_row, int* my_col);
 void Cblacs_gridexit(int context);
 int numroc_(const int* n, const int* nb, const int* my, const int* source, const int* p);
+void Cigebs2d(int context, const char* scope, const char* topology, int m, int n, int* a, int lda);
+void Cigebr2d(int context, const char* scope, const char* topology, int m, int n, int* a, int lda, int row, int col);
 // A Fortran compiler passes the length of each character argument at the end of the list.
-void pdpotrf_(const char* uplo, const int* n, double* a, const int* ia, const int* ja, const int* desc_a, int* info,
-              std::size_t uplo_length);
-void pdpotrs_(const char* uplo, const int* n, const int* n_rhs, const double* a, const int* ia, const int* ja,
-              const int* desc_a, double* b, const int* ib, const int* jb, const int* desc_b, int* info,
-              std::size_t uplo_length);
+#define HPCDISTILL_CHOLESKY_ROUTINES(T, s)                                                                            \
+  void s##potrf_(const char* uplo, const int* n, T* a, const int* lda, int* info, std::size_t);                       \
+  void p##s##trsm_(const char* side, const char* uplo, const char* trans, const char* diagonal, const int* m,         \
+                   const int* n, const T* alpha, const T* a, const int* ia, const int* ja, const int* desc_a, T* b,   \
+                   const int* ib, const int* jb, const int* desc_b, std::size_t, std::size_t, std::size_t,            \
+                   std::size_t);                                                                                      \
+  void p##s##syrk_(const char* uplo, const char* trans, const int* n, const int* k, const T* alpha, const T* a,       \
+                   const int* ia, const int* ja, const int* desc_a, const T* beta, T* c, const int* ic, const int* jc, \
+                   const int* desc_c, std::size_t, std::size_t);
+HPCDISTILL_CHOLESKY_ROUTINES(double, d)
+HPCDISTILL_CHOLESKY_ROUTINES(float, s)
+#undef HPCDISTILL_CHOLESKY_ROUTINES
 void pdgels_(const char* trans, const int* m, const int* n, const int* n_rhs, double* a, const int* ia, const int* ja,
              const int* desc_a, double* b, const int* ib, const int* jb, const int* desc_b, double* work,
              const int* lwork, int* info, std::size_t trans_length);
@@ -98,10 +109,32 @@ class Context {
 };
 
 // This rank's part of a distributed matrix, with the descriptor ScaLAPACK reads.
+template <typename T>
 struct Matrix {
-  double* data;
+  T* data;
   std::array<int, 9> desc;
 };
+
+// The routines of a Cholesky factorisation in one type.
+template <typename T>
+struct Routines;
+template <>
+struct Routines<double> {
+  static constexpr auto potrf = dpotrf_;
+  static constexpr auto trsm = pdtrsm_;
+  static constexpr auto syrk = pdsyrk_;
+};
+template <>
+struct Routines<float> {
+  static constexpr auto potrf = spotrf_;
+  static constexpr auto trsm = pstrsm_;
+  static constexpr auto syrk = pssyrk_;
+};
+
+bool is_float32(nb::handle object) {
+  nb::ndarray<> array;
+  return nb::try_cast(object, array, false) && array.dtype() == nb::dtype<float>();
+}
 
 std::string text(long long rows, long long cols) {
   return "(" + std::to_string(rows) + ", " + std::to_string(cols) + ")";
@@ -139,7 +172,13 @@ class Grid {
   int row() const { return open().my_row; }
   int col() const { return open().my_col; }
 
-  Matrix matrix(nb::handle object, const Shape& shape, const std::string& name) const {
+  void check(nb::handle local, const Shape& shape) const {
+    is_float32(local) ? void(matrix<float>(local, shape, "the matrix"))
+                      : void(matrix<double>(local, shape, "the matrix"));
+  }
+
+  template <typename T>
+  Matrix<T> matrix(nb::handle object, const Shape& shape, const std::string& name) const {
     const Context& context = open();
     for (int i = 0; i < 4; ++i)
       if (shape[i] < (i < 2 ? 0 : 1) || shape[i] > kMaxInt)
@@ -151,41 +190,40 @@ class Grid {
 
     nb::ndarray<> array;
     if (!nb::try_cast(object, array, false) || array.device_type() != nb::device::cpu::value ||
-        array.dtype() != nb::dtype<double>())
-      throw nb::value_error((name + " must be a writable NumPy array of native float64").c_str());
+        array.dtype() != nb::dtype<T>())
+      throw nb::value_error((name + " must be a writable NumPy array of native " +
+                             (std::is_same_v<T, float> ? "float32" : "float64 or float32"))
+                                .c_str());
     if (array.ndim() != 2 || static_cast<long long>(array.shape(0)) != rows ||
         static_cast<long long>(array.shape(1)) != cols)
       throw nb::value_error((name + ": this rank's part of a " + text(m, n) + " matrix in blocks of " +
                              text(mb, block) + " must have shape " + text(rows, cols))
                                 .c_str());
     const long long ld = leading_dimension(array, rows, cols, name);
-    if (ld * cols > kMaxInt)
-      throw nb::value_error((name + ": one rank holds at most 2**31 - 1 elements (ScaLAPACK counts in 32 bits): use "
-                                    "more ranks")
-                                .c_str());
-    static double nothing;  // ranks without elements still pass a valid pointer
-    double* data = rows && cols ? static_cast<double*>(array.data()) : &nothing;
+    static T nothing;  // ranks without elements still pass a valid pointer
+    T* data = rows && cols ? static_cast<T*>(array.data()) : &nothing;
     return {data, {1, context.value, m, n, mb, block, 0, 0, static_cast<int>(ld)}};
   }
 
   int cholesky(nb::handle local, const Shape& shape) const {
-    const Matrix a = matrix(local, shape, "the matrix");
     require_square(shape);
-    return call([&](int* info) { pdpotrf_("L", &a.desc[2], a.data, &kOne, &kOne, a.desc.data(), info, 1); });
+    return is_float32(local) ? factorise(matrix<float>(local, shape, "the matrix"))
+                             : factorise(matrix<double>(local, shape, "the matrix"));
   }
 
-  int cholesky_solve(nb::handle factor, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
-    const Matrix a = matrix(factor, shape, "the factor"), b = matrix(rhs, rhs_shape, "the right-hand side");
+  void cholesky_solve(nb::handle factor, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
     require_square(shape);
     require_same_rows(shape, rhs_shape);
-    return call([&](int* info) {
-      pdpotrs_("L", &a.desc[2], &b.desc[3], a.data, &kOne, &kOne, a.desc.data(), b.data, &kOne, &kOne, b.desc.data(),
-               info, 1);
-    });
+    if (is_float32(factor))
+      solve(matrix<float>(factor, shape, "the factor"), matrix<float>(rhs, rhs_shape, "the right-hand side"));
+    else
+      solve(matrix<double>(factor, shape, "the factor"), matrix<double>(rhs, rhs_shape, "the right-hand side"));
   }
 
   int least_squares(nb::handle local, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
-    const Matrix a = matrix(local, shape, "the matrix"), b = matrix(rhs, rhs_shape, "the right-hand side");
+    const auto a = matrix<double>(local, shape, "the matrix"), b = matrix<double>(rhs, rhs_shape, "the right-hand side");
+    require_elements(a, shape);
+    require_elements(b, rhs_shape);
     if (shape[0] < shape[1]) throw nb::value_error("least squares needs at least as many rows as columns");
     require_same_rows(shape, rhs_shape);
     return call([&](int* info) {
@@ -217,6 +255,63 @@ class Grid {
       throw nb::value_error("the right-hand side must have the rows and the row block (mb) of the matrix");
   }
 
+  // PDGELS finds elements by 32-bit offsets.
+  void require_elements(const Matrix<double>& a, const Shape& shape) const {
+    const long long cols = local_extent(a.desc[3], a.desc[5], context_->my_col, p_cols_);
+    if (a.desc[8] * cols > kMaxInt)
+      throw nb::value_error(("least squares: one rank holds at most 2**31 - 1 elements of a " +
+                             text(shape[0], shape[1]) + " matrix: use more ranks")
+                                .c_str());
+  }
+
+  // Factorise by block columns, as PDPOTRF does. That finds elements by 32-bit offsets, and so ends at 2^31 elements per
+  // rank; PBLAS has 64 bits. Returns the first minor that is not positive, or 0.
+  template <typename T>
+  int factorise(const Matrix<T>& a) const {
+    return call([&](int* info) {
+      const int n = a.desc[2], block = a.desc[4];
+      const T one = 1, minus_one = -1;
+      for (int done = 0; done < n && *info == 0; done += block) {
+        const int width = std::min(block, n - done), next = done + width, left = n - next;
+        const int at = done + 1, after = next + 1;
+        *info = factorise_diagonal(a, done, width);
+        if (*info != 0 || left == 0) continue;
+        Routines<T>::trsm("R", "L", "T", "N", &left, &width, &one, a.data, &at, &at, a.desc.data(), a.data, &after, &at,
+                          a.desc.data(), 1, 1, 1, 1);
+        Routines<T>::syrk("L", "N", &left, &width, &minus_one, a.data, &after, &at, a.desc.data(), &one, a.data, &after,
+                          &after, a.desc.data(), 1, 1);
+      }
+    });
+  }
+
+  // Factorise one diagonal tile where it is; every process of the grid learns the minor that is not positive, or 0.
+  template <typename T>
+  int factorise_diagonal(const Matrix<T>& a, int start, int width) const {
+    const int block = a.desc[4], tile = start / block, row = tile % p_rows_, col = tile % p_cols_;
+    int info = 0;
+    if (context_->my_row == row && context_->my_col == col) {
+      const std::size_t i = static_cast<std::size_t>(tile / p_rows_) * block;
+      const std::size_t j = static_cast<std::size_t>(tile / p_cols_) * block;
+      Routines<T>::potrf("L", &width, a.data + i + j * a.desc[8], &a.desc[8], &info, 1);
+      if (info > 0) info += start;
+      Cigebs2d(context_->value, "All", " ", 1, 1, &info, 1);
+    } else {
+      Cigebr2d(context_->value, "All", " ", 1, 1, &info, 1, row, col);
+    }
+    return info;
+  }
+
+  // Overwrite b with A⁻¹ b for A = L Lᵀ.
+  template <typename T>
+  void solve(const Matrix<T>& a, const Matrix<T>& b) const {
+    call([&](int*) {
+      const T one = 1;
+      for (const char* trans : {"N", "T"})
+        Routines<T>::trsm("L", "L", trans, "N", &a.desc[2], &b.desc[3], &one, a.data, &kOne, &kOne, a.desc.data(), b.data,
+                          &kOne, &kOne, b.desc.data(), 1, 1, 1, 1);
+    });
+  }
+
   // Run a ScaLAPACK routine without the GIL; outside of the grid there is nothing to run.
   template <typename Function>
   int call(Function&& function) const {
@@ -246,8 +341,7 @@ NB_MODULE(_scalapack, m) {
       .def_prop_ro("col", &Grid::col, "This rank's column in the grid, -1 outside of it.")
       .def("close", &Grid::close, "Free the grid. A second call does nothing.")
       .def(
-          "check", [](const Grid& g, nb::handle a, const Shape& s) { g.matrix(a, s, "the matrix"); }, nb::arg("local"),
-          nb::arg("shape"),
+          "check", &Grid::check, nb::arg("local"), nb::arg("shape"),
           "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
       .def("cholesky", &Grid::cholesky, nb::arg("local"), nb::arg("shape"),
            "Overwrite the lower triangle with its Cholesky factor; return the first minor that is not positive, or 0.")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 
 import numpy as np
 
 from hpcdistill.learning.assemble import Targets
 from hpcdistill.learning.krr import KernelRegression
+from hpcdistill.learning.prediction import Predictor
 from hpcdistill.learning.tally import Tally, no_targets
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.run.experiment import Experiment
@@ -41,29 +44,60 @@ class Evaluator:
         targets = self._experiment.train_targets(indices, "validation images")
         return self._evaluate(regression, x_s, y_s, targets, "validation")
 
+    def predictions(self, predictor: Predictor, weights: Sequence[np.ndarray], split: str) -> list[Tally] | None:
+        """Return how well the images of a split are predicted with each of some weights; see `test`. Collective.
+
+        Args:
+            predictor: on some images.
+            weights: `(n, classes)` float64 each; at least one.
+            split: "test" or "validation"; None is returned where there are no such images.
+        """
+        indices, targets = self._experiment.validation, self._experiment.test_targets()
+        if split == "validation":
+            targets = self._experiment.train_targets(indices, "validation images") if len(indices) else None
+        if targets is None:
+            return None
+        return self._count(partial(predictor.tallies, weights, targets), weights, targets, split)
+
     def _evaluate(
         self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str
     ) -> Tally:
-        comm, what = self._experiment.comm, _fingerprint(x_s, y_s, split)
-        tally = before = on_root(comm, lambda: self._read(what, y_s.shape[1]))
-        if before.done:
-            self._experiment.reporter.say(f"evaluation goes on after {before.done} of {targets.count} {split} images")
-        for tally in regression.tallies(y_s, targets, before):
-            targets.report(tally.done, targets.count)
-            if tally.done < targets.count:
+        def tallies(before: Sequence[Tally]) -> Iterator[list[Tally]]:
+            return ([tally] for tally in regression.tallies(y_s, targets, before[0]))
+
+        return self._count(tallies, [y_s], targets, split, x_s)[0]
+
+    def _count(
+        self, tallies: Callable[[Sequence[Tally]], Iterator[list[Tally]]], weights: Sequence[np.ndarray],
+        targets: Targets, split: str, *of: np.ndarray,
+    ) -> list[Tally]:  # fmt: skip
+        """Make evaluations together, from where they were left; keep on the way what they have counted."""
+        comm, what = self._experiment.comm, _fingerprint((*of, *weights), split)
+        counted = before = on_root(comm, lambda: self._read(what, weights))
+        if before[0].done:
+            self._experiment.reporter.say(
+                f"evaluation goes on after {before[0].done} of {targets.count} {split} images"
+            )
+        for counted in tallies(before):
+            done = counted[0].done
+            targets.report(done, targets.count)
+            if done < targets.count:
                 if comm.Get_rank() == 0:
-                    self._store.write_tally(what, tally.done, tally.squares, tally.confusion)
+                    squares, confusions = ([getattr(one, name) for one in counted] for name in ("squares", "confusion"))
+                    self._store.write_tally(what, done, np.array(squares), np.stack(confusions))
                 self._boundary.check(comm)
-        return tally
+        return counted
 
-    def _read(self, what: str, n_classes: int) -> Tally:
-        done, squares, confusion = self._store.read_tally(what)
-        return Tally(done, squares, confusion) if done else no_targets(n_classes)
+    def _read(self, what: str, weights: Sequence[np.ndarray]) -> list[Tally]:
+        done, squares, confusions = self._store.read_tally(what)
+        if not done:
+            return [no_targets(one.shape[1]) for one in weights]
+        return [Tally(done, float(square), confusion) for square, confusion in zip(squares, confusions, strict=True)]
 
 
-def _fingerprint(x_s: np.ndarray, y_s: np.ndarray, split: str) -> str:
+def _fingerprint(arrays: Sequence[np.ndarray], split: str) -> str:
     """Return what tells one evaluation within a run from all others."""
     digest = hashlib.sha256(split.encode())
-    for array in (x_s, y_s):
+    for array in arrays:
         digest.update(np.ascontiguousarray(array).tobytes())
     return digest.hexdigest()

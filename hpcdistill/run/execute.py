@@ -43,7 +43,7 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
     """
     with agree(comm):
         require_parallel_hdf5(comm)
-        driver_class(find_method(config.method))
+        driver_class(find_method(config.method), config)
     directory = RunDirectory(output)
     with Reporter(comm.Get_rank() == 0) as reporter:
         if (attempt := attempt_number()) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from hpcdistill.config import Config
 from hpcdistill.errors import EnvironmentSetupError, InputError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.method import Method, load_driver
@@ -26,20 +27,22 @@ def run_method(experiment: Experiment, store: Store, resumed: Checkpoint | None,
     """
     experiment = keep_whitened(experiment)
     changes = noted_changes(resumed, experiment.config)
-    driver = driver_class(experiment.method)(experiment, Evaluator(experiment, store, boundary), resumed)
+    driver = driver_class(experiment.method, experiment.config)(
+        experiment, Evaluator(experiment, store, boundary), resumed
+    )
     if changes:
         experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
     _Loop(driver, store, Recorder(experiment, store, changes), boundary, resumed is not None).run()
 
 
-def driver_class(method: Method) -> type[Driver]:
+def driver_class(method: Method, config: Config) -> type[Driver]:
     """Return the class of a method's driver. Not collective.
 
     Raises:
         EnvironmentSetupError: it is not there, or no `Driver`.
     """
-    found = load_driver(method)
-    where = f"method {method.name!r}: {method.driver}"
+    found = load_driver(method, config)
+    where = f"method {method.name!r}: {method.driver_of(config)}"
     if not (isinstance(found, type) and issubclass(found, Driver)):
         raise EnvironmentSetupError(f"{where} is no hpcdistill.run.driver.Driver. Mend the package it comes from.")
     if missing := sorted(getattr(found, "__abstractmethods__", ())):

@@ -32,11 +32,11 @@ class Store(Protocol):
         """Take note of a step that is done, saved or not. Collective."""
         ...
 
-    def write_tally(self, what: str, done: int, squares: float, confusion: np.ndarray) -> None:
+    def write_tally(self, what: str, done: int, squares: np.ndarray, confusion: np.ndarray) -> None:
         """Take note of what an evaluation has counted; see `RunNotes`. Called on rank 0."""
         ...
 
-    def read_tally(self, what: str) -> tuple[int, float, np.ndarray]:
+    def read_tally(self, what: str) -> tuple[int, np.ndarray, np.ndarray]:
         """Return what was noted of an evaluation; see `RunNotes`. Called on rank 0."""
         ...
 
@@ -118,10 +118,10 @@ class MemoryStore:
             if comm.Get_rank() == 0:
                 self._told(step, dict(history.rows[step]))
 
-    def write_tally(self, what: str, done: int, squares: float, confusion: np.ndarray) -> None:
+    def write_tally(self, what: str, done: int, squares: np.ndarray, confusion: np.ndarray) -> None:
         """Nothing: nobody goes on where this run was stopped."""
 
-    def read_tally(self, what: str) -> tuple[int, float, np.ndarray]:
+    def read_tally(self, what: str) -> tuple[int, np.ndarray, np.ndarray]:
         """Return that nothing was counted."""
         del what
-        return 0, 0.0, np.zeros((0, 0), np.int64)
+        return 0, np.zeros(0), np.zeros((0, 0, 0), np.int64)

@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from hpcdistill.config import Config
 from hpcdistill.errors import EnvironmentSetupError, NotFiniteError
 from hpcdistill.learning.history import History
 from hpcdistill.method import Method
@@ -60,4 +61,4 @@ def test_what_is_no_driver(name, message):
     method = Method()
     method.name, method.driver = "toy", f"test_driver:{name}"
     with pytest.raises(EnvironmentSetupError, match=f"method 'toy': {message}"):
-        driver_class(method)
+        driver_class(method, Config())

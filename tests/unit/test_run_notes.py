@@ -30,10 +30,10 @@ def test_step_reached_is_noted_now_and_then(tmp_path, monkeypatch):
 
 def test_tally_belongs_to_one_evaluation(tmp_path):
     notes = RunNotes(tmp_path)
-    notes.write_tally("a", 7, 1 / 3, CONFUSION)
+    notes.write_tally("a", 7, np.array([1 / 3, 2 / 7]), np.stack([CONFUSION, CONFUSION + 1]))
     done, squares, confusion = RunNotes(tmp_path).read_tally("a")
-    assert (done, squares) == (7, 1 / 3)
-    np.testing.assert_array_equal(confusion, CONFUSION)
+    assert (done, squares.tolist()) == (7, [1 / 3, 2 / 7])
+    np.testing.assert_array_equal(confusion, [CONFUSION, CONFUSION + 1])
     assert notes.read_tally("b")[0] == 0
 
 
@@ -47,6 +47,8 @@ def test_tally_belongs_to_one_evaluation(tmp_path):
         '{"of": "a"}',
         '{"of": "a", "done": 3}',
         '{"of": "a", "done": 1, "squares": 1, "confusion": "x"}',
+        '{"of": "a", "done": 1, "squares": 1.0, "confusion": [[1]]}',
+        '{"of": "a", "done": 1, "squares": [1.0, 2.0], "confusion": [[[1]]]}',
     ],
 )
 def test_damaged_notes_say_nothing(tmp_path, text):
@@ -61,5 +63,5 @@ def test_damaged_notes_say_nothing(tmp_path, text):
 def test_notes_that_cannot_be_written_are_no_error(tmp_path):
     notes = RunNotes(tmp_path / "nowhere")
     notes.write_reached(1, 1.0)
-    notes.write_tally("a", 1, 1.0, CONFUSION)
+    notes.write_tally("a", 1, np.ones(1), CONFUSION[None])
     assert list(tmp_path.iterdir()) == []

@@ -5,18 +5,31 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from hpcdistill.errors import ConfigError
 from hpcdistill.method import Method
 from hpcdistill.schema import key
 
 if TYPE_CHECKING:
     from hpcdistill.config import Config
 
+SOLVERS = ("cholesky", "conjugate_gradients")
+
 
 @dataclass(frozen=True)
 class KrrConfig:
-    """Section `[krr]`."""
+    """Section `[krr]`. All keys but the first are for all training images (`support.images_per_class = 0`)."""
 
     draws: int = key(10, "random supports to average over", minimum=1)
+    regs: tuple[float, ...] = key((), "all images: ridges measured besides solve.reg, from the same kernel", minimum=0)
+    kernel_file: str = key("", "all images: read K_ss from a file of `hpcdistill kernel`; empty: compute it")
+    solver: str = key("cholesky", "all images: factor K_ss, or iterate where no memory holds it", SOLVERS)
+    precision: str = key("float64", "cholesky: type of K_ss and its factor; float32 takes half the memory, and the "
+                         "solution is refined to krr.tolerance", ("float64", "float32"))  # fmt: skip
+    tolerance: float = key(1e-8, "where a solution is iterated: residual relative to the labels", above=0, below=1)
+    rank: int = key(1000, "conjugate_gradients: columns of K_ss that the preconditioner is made of", minimum=0)
+    keep_gib: float = key(2.0, "conjugate_gradients: GiB of K_ss that each rank keeps; the rest is read or computed "
+                          "anew in each step", minimum=0)  # fmt: skip
+    most_steps: int = key(1000, "conjugate_gradients: steps after which it is given up", minimum=1)
 
 
 class Krr(Method):
@@ -26,11 +39,27 @@ class Krr(Method):
     title = "Natural images"
     help = "natural images"
     settings = KrrConfig
-    driver = "hpcdistill.methods.krr.driver:KrrDriver"
+    paths = frozenset({"kernel_file"})
+    driver = "hpcdistill.methods.krr.draws:DrawsDriver"
     is_sample = True
     needs_test = True
     takes_all = True
     unit = "a draw"
+    resumable = frozenset({"krr.draws", "krr.keep_gib", "krr.most_steps"})
+
+    def driver_of(self, config: Config) -> str:
+        """See `Method`: all images are solved for once, draws are measured one by one."""
+        return self.driver if config.support.images_per_class else "hpcdistill.methods.krr.all_images:AllImagesDriver"
+
+    def check(self, config: Config) -> None:
+        """See `Method`."""
+        krr = config.of(KrrConfig)
+        if not config.support.images_per_class:
+            return
+        default = KrrConfig()
+        for name in ("regs", "kernel_file", "solver", "precision"):
+            if getattr(krr, name) != getattr(default, name):
+                raise ConfigError(f"krr.{name} is for all training images: set support.images_per_class=0.")
 
     def steps(self, config: Config) -> int:
         """See `Method`."""

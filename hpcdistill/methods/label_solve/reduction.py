@@ -23,7 +23,8 @@ import scipy.linalg
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.assemble import Kernels, Targets, support_kernel
-from hpcdistill.learning.krr import KernelRegression, rows_at_a_time
+from hpcdistill.learning.krr import KernelRegression
+from hpcdistill.learning.prediction import rows_at_a_time
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_array, gather_tree, receive_arrays, send_arrays

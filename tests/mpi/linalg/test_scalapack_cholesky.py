@@ -110,7 +110,7 @@ def test_grids_are_freed_when_the_factorisation_fails(comm):
 
 
 REFUSED = {
-    "float32": (lambda part: part.astype(np.float32), "float64"),
+    "int64": (lambda part: np.zeros(part.shape, np.int64, order="F"), "float64 or float32"),
     "C order": (np.ascontiguousarray, "Fortran order"),
     "shape": (lambda part: np.zeros((part.shape[0] + 1, part.shape[1]), order="F"), "must have shape"),
 }
@@ -174,3 +174,14 @@ def test_a_closed_factor(comm):
     factor.close()
     with pytest.raises((ValueError, RuntimeError), match="closed"):
         factor.solve(np.ones((4, 1)))
+
+
+def test_another_type_on_one_rank_is_refused_on_all(comm):
+    layout = layout_of(comm, 24, 4)
+    dtype = np.float32 if comm.Get_rank() == comm.Get_size() - 1 else np.float64
+    part = part_of(spd(24), layout).astype(dtype, order="F")
+    if comm.Get_size() == 1:
+        ScalapackCholesky(comm, layout, part).close()
+        return
+    with pytest.raises(ValueError, match="the matrix is float32 here, and float64 on the first rank"):
+        ScalapackCholesky(comm, layout, part)

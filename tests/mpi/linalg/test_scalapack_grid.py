@@ -125,7 +125,7 @@ def read_only(shape):
 
 
 REFUSED = {
-    "float32": (lambda s: np.zeros(s, dtype=np.float32, order="F"), "float64"),
+    "complex": (lambda s: np.zeros(s, dtype=np.complex128, order="F"), "float64 or float32"),
     "big-endian": (lambda s: np.zeros(s, dtype=">f8", order="F"), "float64"),
     "list": (lambda s: [[0.0] * s[1]] * s[0], "float64"),
     "read-only": (read_only, "writable"),
@@ -155,12 +155,13 @@ def test_descriptors_that_are_refused(grid, shape):
         grid.check(np.zeros((0, 0), order="F"), shape)
 
 
-def test_more_elements_than_32_bits_count(comm):
+def test_least_squares_refuses_more_elements_than_32_bits_count(comm):
     alone = comm.Split(comm.Get_rank())
     grid = _scalapack.Grid(alone, 1, 1)
-    n = 46341  # n² just above 2³¹; the memory is never touched
+    n, rhs = 46341, np.zeros((46341, 1), order="F")  # n² just above 2³¹; the memory is never touched
+    large = np.lib.stride_tricks.as_strided(np.zeros(1), (n, n), (8, 8 * n))
     with pytest.raises(ValueError, match="more ranks"):
-        grid.check(np.lib.stride_tricks.as_strided(np.zeros(1), (n, n), (8, 8 * n)), (n, n, 64, 64))
+        grid.least_squares(large, (n, n, 64, 64), rhs, (n, 1, 64, 1))
     grid.close()
     alone.Free()
 

@@ -14,8 +14,8 @@ from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
 
 
-class KrrDriver(Driver):
-    """Measures the test accuracy of random natural supports, or of all training images."""
+class DrawsDriver(Driver):
+    """Measures the test accuracy of random natural supports."""
 
     def __init__(self, experiment: Experiment, evaluator: Evaluator, resumed: Checkpoint | None) -> None:
         super().__init__(experiment, evaluator, resumed)
@@ -47,7 +47,7 @@ class KrrDriver(Driver):
             experiment.reporter.advance("draw", draw + 1, draws, f"test {accuracy:.2%}")
         accuracies = self.history.column("test_accuracy")
         spread = f" ± {np.std(accuracies, ddof=1):.2%}" if draws > 1 else ""
-        n_s = experiment.config.support.images_per_class * experiment.dataset.n_classes or len(experiment.pool)
+        n_s = experiment.config.support.images_per_class * experiment.dataset.n_classes
         experiment.reporter.say(
             f"{n_s} natural images: test {np.mean(accuracies):.2%}{spread} over {draws} draw{'s' * (draws > 1)}"
         )
@@ -58,7 +58,7 @@ class KrrDriver(Driver):
             self.experiment.pool,
             self.experiment.config.support.images_per_class,
         )
-        source = draw_support(pool, per_class, experiment.config.seed, draw) if per_class else pool.indices
+        source = draw_support(pool, per_class, experiment.config.seed, draw)
         x_s, y_s = experiment.natural_support(source)
         regression = experiment.regression_on(x_s)
         try:

@@ -1,0 +1,72 @@
+"""A kernel matrix that is multiplied tile by tile, as much of it as there is memory for kept, the rest made anew.
+
+A tile comes from memory, from a file, or is computed: whoever makes the operator says how.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from hpcdistill.learning.assemble import Fetch
+from hpcdistill.mpi.binding import MPI
+from hpcdistill.mpi.collectives import agree, sum_array
+from hpcdistill.mpi.partition import Range, square_tiles
+
+#: Side of a tile: large enough for BLAS and for an engine, small enough to be shared out.
+TILE = 1024
+
+
+class KernelOperator:
+    """A symmetric kernel matrix K `(n, n)` as a function: `multiply`. Making one is not collective.
+
+    Args:
+        comm: communicator, over whose ranks the tiles of the lower triangle are dealt out in turn.
+        n: rows of K.
+        fetch: takes half-open ranges of rows and columns and returns that tile, float32 or float64. Not collective.
+        keep_bytes: how much of its tiles each rank keeps after their first use.
+        progress: hears how many of this rank's tiles are done of those that have to be made.
+    """
+
+    def __init__(
+        self,
+        comm: MPI.Intracomm,
+        n: int,
+        fetch: Fetch,
+        keep_bytes: int,
+        progress: Callable[[int, int], None] = lambda done, total: None,
+    ) -> None:
+        self._comm, self._n, self._fetch, self._room, self._progress = comm, n, fetch, keep_bytes, progress
+        self._tiles = square_tiles(n, TILE, lower=True)[comm.Get_rank() :: comm.Get_size()]
+        self._kept: dict[tuple[Range, Range], np.ndarray] = {}
+
+    @property
+    def kept_share(self) -> float:
+        """Part of this rank's tiles that is in memory."""
+        return len(self._kept) / len(self._tiles) if self._tiles else 1.0
+
+    def multiply(self, x: np.ndarray) -> np.ndarray:
+        """Return K x, `(n, k)` float64, for `x` `(n, k)`; both are the same on every rank. Collective."""
+        product, made = np.zeros(x.shape), 0
+        to_make = len(self._tiles) - len(self._kept)
+        with agree(self._comm):
+            for rows, columns in self._tiles:
+                is_kept = (rows, columns) in self._kept
+                tile, i, j = self._tile(rows, columns), slice(*rows), slice(*columns)
+                product[i] += tile @ x[j]
+                if rows != columns:
+                    product[j] += tile.T @ x[i]
+                if not is_kept:
+                    made += 1
+                    self._progress(made, to_make)
+        return sum_array(self._comm, product)
+
+    def _tile(self, rows: Range, columns: Range) -> np.ndarray:
+        if (kept := self._kept.get((rows, columns))) is not None:
+            return kept
+        tile = self._fetch(rows, columns)
+        if tile.nbytes <= self._room:
+            self._room -= tile.nbytes
+            self._kept[rows, columns] = tile
+        return tile

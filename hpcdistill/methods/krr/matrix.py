@@ -1,0 +1,80 @@
+"""K_ss of all training images: where its tiles come from, and the form in which it is solved with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from hpcdistill.data.memory import available_bytes
+from hpcdistill.errors import ConfigError
+from hpcdistill.learning.assemble import Fetch, computed, support_kernel_blockcyclic
+from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
+from hpcdistill.linalg.factor import Shiftable
+from hpcdistill.linalg.symmetric_whole import SymmetricWhole
+from hpcdistill.methods.krr import KrrConfig
+from hpcdistill.mpi.collectives import agree, node_communicator, on_root
+from hpcdistill.run.experiment import Experiment
+from hpcdistill.run.kernel_source import open_kernel
+
+Progress = Callable[[int, int], None]
+#: What a rank needs besides its share of K_ss, relative to that, and in all.
+_OVERHEAD, _BESIDES = 1.1, 1 << 29
+
+
+def tiles_of(experiment: Experiment, x_s: np.ndarray, kernel_file: str) -> Fetch:
+    """Return what gives tiles of K_ss: from a file, or computed. Collective.
+
+    Args:
+        x_s: all training images, in ascending order.
+
+    Raises:
+        CheckpointError: on every rank; the file is of something else, or not complete.
+    """
+    with agree(experiment.comm):
+        if not kernel_file:
+            backend = experiment.kernels.ss
+            return computed(backend, backend.prepare(x_s))
+        file = open_kernel(Path(kernel_file), experiment)
+        return lambda rows, columns: file.read(range(*rows), range(*columns))
+
+
+def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progress) -> Shiftable:
+    """Return K_ss, as `SymmetricWhole` on each rank or as `SymmetricTiles` over all. Collective.
+
+    Raises:
+        ConfigError: on every rank; there is too little memory.
+    """
+    comm, solver = experiment.comm, experiment.config.solve.method
+    dtype = np.dtype(experiment.config.of(KrrConfig).precision)
+    is_whole = solver == "replicated" or (solver == "auto" and comm.Get_size() == 1)
+    _check_memory(experiment, n, n * n * dtype.itemsize, is_whole=is_whole)
+    grid = (1, 1) if is_whole else near_square_grid(comm.Get_size())
+    layout = BlockCyclic.of_rank(n, n, DEFAULT_BLOCK, DEFAULT_BLOCK, *grid, 0 if is_whole else comm.Get_rank())
+    with agree(comm):
+        local = support_kernel_blockcyclic(fetch, layout, dtype, progress)
+    if is_whole:
+        return SymmetricWhole(local)
+    from hpcdistill.linalg.symmetric_tiles import SymmetricTiles  # ScaLAPACK, which an installation may lack
+
+    return SymmetricTiles(comm, layout, local)
+
+
+def _check_memory(experiment: Experiment, n: int, n_bytes: int, *, is_whole: bool) -> None:
+    """Raise `ConfigError`, on every rank, where K_ss does not fit the memory of a node. Collective."""
+    comm = experiment.comm
+    node = node_communicator(comm)
+    here, ranks = node.Get_size(), comm.Get_size()
+    share = n_bytes if is_whole else n_bytes / ranks
+    needed, left = here * (_OVERHEAD * share + _BESIDES), on_root(node, available_bytes)
+    node.Free()
+    with agree(comm):
+        if left is not None and needed > left:
+            nodes = -(-(_OVERHEAD * n_bytes + here * _BESIDES) // left)
+            raise ConfigError(
+                f"K_ss of {n:,} images takes {n_bytes / 2**30:.1f} GiB, of which {here} rank{'s' * (here > 1)} on this "
+                f"node need {needed / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are free. Use {nodes:.0f} nodes like "
+                "this one (one copy over all ranks: solve.method=scalapack), krr.precision=float32 (half of it), or "
+                "krr.solver=conjugate_gradients, which needs no copy."
+            )

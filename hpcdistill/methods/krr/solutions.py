@@ -1,0 +1,103 @@
+"""What is known of the weights of each ridge: solved for, measured, or under way. Not collective."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from hpcdistill.learning.tally import Tally
+from hpcdistill.linalg.conjugate_gradients import Progress
+
+#: Figures of each ridge, as a checkpoint has them in /krr: NaN where not known.
+FIGURES = ("residual", "steps", "validation_accuracy", "test_accuracy", "test_loss")
+
+
+class Solutions:
+    """Weights `(K_ss + λI)⁻¹ y_s` at some ridges, the same on every rank.
+
+    Args:
+        regs: relative to the mean diagonal of K_ss; those that are there twice count once.
+        shape: `(n, classes)`.
+
+    Attributes:
+        regs: `(m,)` float64.
+        weights: `(m, n, classes)` float64.
+        is_solved, is_singular: `(m,)` bool: whether they are known, or K_ss + λI is not positive definite.
+        figures: `(m,)` each, by `FIGURES`.
+        iterated: the state of those that are iterated, all together; None otherwise.
+    """
+
+    def __init__(self, regs: Sequence[float], shape: tuple[int, ...]) -> None:
+        self.regs = np.array(list(dict.fromkeys(regs)))
+        count = len(self.regs)
+        self.weights = np.zeros((count, *shape))
+        self.is_solved, self.is_singular = np.zeros(count, bool), np.zeros(count, bool)
+        self.figures = {name: np.full(count, np.nan) for name in FIGURES}
+        self.iterated: Progress | None = None
+
+    @property
+    def state(self) -> tuple[int, int, bool] | None:
+        """What tells one state from another; None at the start."""
+        steps = self.iterated.step if self.iterated else 0
+        done = int((self.is_solved | self.is_singular).sum())
+        return (done, steps, self.is_measured) if done or steps else None
+
+    @property
+    def all_solved(self) -> bool:
+        """Whether nothing is left to be solved."""
+        return bool((self.is_solved | self.is_singular).all())
+
+    @property
+    def is_measured(self) -> bool:
+        """Whether what is solved is measured."""
+        return self.all_solved and bool(np.isfinite(self.figures["test_accuracy"][self.is_solved]).all())
+
+    def solved(self, i: int, weights: np.ndarray, residual: float, steps: int) -> None:
+        """Take the weights of a ridge."""
+        self.weights[i], self.is_solved[i] = weights, True
+        self.figures["residual"][i], self.figures["steps"][i] = residual, steps
+
+    def solved_weights(self) -> list[np.ndarray]:
+        """Return the weights that are known, `(n, classes)` each."""
+        return list(self.weights[self.is_solved])
+
+    def measured(self, validation: Sequence[Tally] | None, test: Sequence[Tally] | None) -> None:
+        """Take what those that are solved predict."""
+        for name, tallies in (("validation_accuracy", validation), ("test_accuracy", test)):
+            if tallies:
+                self.figures[name][self.is_solved] = [one.accuracy for one in tallies]
+        if test:
+            self.figures["test_loss"][self.is_solved] = [one.loss for one in test]
+
+    def table(self) -> list[str]:
+        """Return a line for each ridge, and one of titles where there are several."""
+        with_validation = np.isfinite(self.figures["validation_accuracy"]).any()
+        titles = ["ridge", *(["validation"] if with_validation else []), "test", "loss", "residual"]
+        lines = ["  ".join(f"{title:>10}" for title in titles)]
+        for i in np.argsort(self.regs):
+            if self.is_singular[i]:
+                lines.append(f"{self.regs[i]:10.3g}  K_ss + λI is not positive definite")
+                continue
+            figures = {name: values[i] for name, values in self.figures.items()}
+            columns = [f"{self.regs[i]:.3g}"]
+            columns += [f"{figures['validation_accuracy']:.2%}"] if with_validation else []
+            columns += [f"{figures['test_accuracy']:.2%}", f"{figures['test_loss']:.5f}", f"{figures['residual']:.1e}"]
+            lines.append("  ".join(f"{column:>10}" for column in columns))
+        return lines
+
+    def to_arrays(self) -> dict[str, np.ndarray]:
+        """Return what `restore` takes."""
+        arrays = {"regs": self.regs, "weights": self.weights, "is_solved": self.is_solved.astype(np.uint8),
+                  "is_singular": self.is_singular.astype(np.uint8), **self.figures}  # fmt: skip
+        if self.iterated is not None:
+            arrays |= {f"iterated_{name}": array for name, array in self.iterated.to_arrays().items()}
+        return arrays
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Take what `to_arrays` has returned, for the same ridges."""
+        self.weights = arrays["weights"]
+        self.is_solved, self.is_singular = arrays["is_solved"] > 0, arrays["is_singular"] > 0
+        self.figures = {name: arrays[name] for name in FIGURES}
+        iterated = {name.removeprefix("iterated_"): array for name, array in arrays.items() if "iterated_" in name}
+        self.iterated = Progress.from_arrays(iterated) if iterated else None

@@ -1,0 +1,129 @@
+"""The weights of all training images: by Cholesky factors, or iterated."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+
+from hpcdistill.errors import NotPositiveDefiniteError
+from hpcdistill.gpu.device import to_host
+from hpcdistill.learning.kernel_operator import KernelOperator
+from hpcdistill.linalg.conjugate_gradients import Progress, conjugate_gradients
+from hpcdistill.linalg.factor import Factor, Shiftable
+from hpcdistill.linalg.partial_cholesky import PartialCholesky
+from hpcdistill.methods.krr import KrrConfig
+from hpcdistill.methods.krr.matrix import tiles_of, whole_or_tiles
+from hpcdistill.methods.krr.solutions import Solutions
+from hpcdistill.mpi.collectives import sum_array
+from hpcdistill.mpi.partition import block_range, chunk_ranges
+from hpcdistill.run.experiment import Experiment
+
+#: Steps in which a solution from a factor in float32 has to reach its tolerance.
+_MOST_REFINEMENTS = 100
+#: Images whose kernel with the pivots of a preconditioner is computed together.
+_ROWS_AT_ONCE = 1024
+#: Images whose kernel with each other is computed for the diagonal: few, but a vector of an engine is used.
+_DIAGONAL_AT_ONCE = 8
+
+
+def solve_by_cholesky(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, solutions: Solutions) -> Iterator[None]:
+    """Factor K_ss + λI for one ridge after another. Collective.
+
+    Raises:
+        NotPositiveDefiniteError: on every rank; at the first ridge, which is `solve.reg`. Others are left out.
+    """
+    config, reporter = experiment.config.of(KrrConfig), experiment.reporter
+    fetch = tiles_of(experiment, x_s, config.kernel_file)
+    matrix = whole_or_tiles(experiment, fetch, len(x_s), partial(reporter.rows, "tiles of K_ss"))
+    left = np.flatnonzero(~(solutions.is_solved | solutions.is_singular))
+    for done, i in enumerate(map(int, left)):
+        reporter.advance("ridge", len(solutions.regs) - len(left) + done, len(solutions.regs))
+        shift = float(solutions.regs[i] * matrix.diagonal.mean())
+        try:
+            factor = matrix.factor(shift)
+        except NotPositiveDefiniteError as error:
+            if i == 0:
+                raise
+            reporter.say(f"ridge {solutions.regs[i]:g}: {error} It is left out")
+            solutions.is_singular[i] = True
+        else:
+            with factor:
+                solutions.solved(i, *_refined(matrix, factor, y_s, shift, config))
+        yield
+
+
+def _refined(
+    matrix: Shiftable, factor: Factor, y_s: np.ndarray, shift: float, config: KrrConfig
+) -> tuple[np.ndarray, float, int]:
+    """Return weights, their relative residual, and steps of refinement."""
+    if config.precision == "float64":
+        weights = factor.solve(y_s)
+        residual = y_s - matrix.multiply(weights) - shift * weights
+        return weights, float((np.linalg.norm(residual, axis=0) / _norms(y_s)).max()), 0
+    *_, state = conjugate_gradients(matrix.multiply, lambda residual, _: factor.solve(residual), y_s,
+                                    np.full(y_s.shape[1], shift), config.tolerance, _MOST_REFINEMENTS)  # fmt: skip
+    return state.x, float(state.history[-1].max()), state.step
+
+
+def solve_by_iteration(
+    experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, solutions: Solutions
+) -> Iterator[None]:
+    """Iterate all ridges together by conjugate gradients. Collective."""
+    config, reporter, comm = experiment.config.of(KrrConfig), experiment.reporter, experiment.comm
+    fetch, n = tiles_of(experiment, x_s, config.kernel_file), len(x_s)
+    operator = KernelOperator(comm, n, fetch, int(config.keep_gib * 2**30), partial(reporter.rows, "tiles of K_ss"))
+    diagonal, columns = _diagonal(experiment, x_s), _columns(experiment, x_s)
+    seed, progress = experiment.config.seed, partial(reporter.rows, "columns of the preconditioner")
+    partial_factor = PartialCholesky(comm, diagonal, columns, config.rank, seed, progress)
+    count, classes = len(solutions.regs), y_s.shape[1]
+    shifts = np.repeat(solutions.regs * diagonal.mean(), classes)
+    rhs = np.tile(y_s, (1, count))
+    for state in conjugate_gradients(operator.multiply, partial_factor.precondition, rhs, shifts, config.tolerance,
+                                     config.most_steps, solutions.iterated):  # fmt: skip
+        solutions.iterated = state
+        worst = float(state.history[-1].max())
+        reporter.advance("residual", *_digits(state, config.tolerance), f"step {state.step}, residual {worst:.1e}")
+        yield
+    for i, weights in enumerate(np.split(state.x, count, axis=1)):
+        of_ridge = slice(i * classes, (i + 1) * classes)
+        taken = int((state.history[:, of_ridge].max(axis=1) > config.tolerance).sum())
+        solutions.solved(i, weights, float(state.history[-1, of_ridge].max()), taken)
+
+
+def _digits(state: Progress, tolerance: float) -> tuple[int, int]:
+    """Return how far the residual has come on its way to the tolerance, in hundredths of a digit, and the way."""
+    first, now = state.history[0].max(), max(state.history[-1].max(), tolerance)
+    way = max(1, round(100 * np.log10(max(first / tolerance, 1.0))))
+    return min(way, max(0, round(100 * np.log10(first / now)))), way
+
+
+def _diagonal(experiment: Experiment, x_s: np.ndarray) -> np.ndarray:
+    """Return the diagonal of K_ss, `(n,)` float64. Collective."""
+    backend, diagonal = experiment.kernels.ss, np.zeros(len(x_s))
+    start, stop = block_range(len(x_s), experiment.comm.Get_size(), experiment.comm.Get_rank())
+    for a, b in chunk_ranges(stop - start, _DIAGONAL_AT_ONCE):
+        some = backend.prepare(x_s[start + a : start + b])
+        diagonal[start + a : start + b] = to_host(backend.block(some, some)).diagonal()
+    return sum_array(experiment.comm, diagonal)
+
+
+def _columns(experiment: Experiment, x_s: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """Return what computes this rank's rows of some columns of K_ss."""
+    backend = experiment.kernels.ss
+    start, stop = block_range(len(x_s), experiment.comm.Get_size(), experiment.comm.Get_rank())
+
+    def columns(indices: np.ndarray) -> np.ndarray:
+        pivots = backend.prepare(x_s[indices])
+        parts = [to_host(backend.block(backend.prepare(x_s[start + a : start + b]), pivots))
+                 for a, b in chunk_ranges(stop - start, _ROWS_AT_ONCE)]  # fmt: skip
+        return np.vstack(parts) if parts else np.zeros((0, len(indices)))
+
+    return columns
+
+
+def _norms(y_s: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(y_s, axis=0)
+    norms[norms == 0] = 1.0
+    return norms

@@ -1,0 +1,51 @@
+"""A finished file of `hpcdistill kernel` as the kernel of a run's training images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+
+from hpcdistill.config import parse_stored
+from hpcdistill.errors import CheckpointError
+from hpcdistill.io.kernel_file import KernelFile, check_same
+from hpcdistill.run.experiment import Experiment
+from hpcdistill.schema import flatten
+
+#: Sections that say what the entries are, but for keys that say how they are computed.
+_SECTIONS, _ASIDE = ("preprocess.", "kernel."), {"kernel.backend", "kernel.precision"}
+
+
+def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
+    """Return the file of the kernel of all training images of an experiment with themselves. Not collective.
+
+    Its rows are in ascending order of the images in the training split.
+
+    Raises:
+        CheckpointError: there is none, it is of something else, or not complete.
+    """
+    try:
+        file = KernelFile.open(path)
+    except FileNotFoundError:
+        raise CheckpointError(f"{path}: no such file. {_compute(path)}") from None
+    if "config" not in file.attributes:
+        raise CheckpointError(f"{path}: was written by NeuralKernel.to_hdf5. {_compute(path)}")
+    config = parse_stored(file.attributes["config"], where=str(path))
+    there = {key: value for key, value in flatten(config).items() if key.startswith(_SECTIONS) and key not in _ASIDE}
+    wanted = {key: value for key, value in flatten(experiment.config).items() if key in there}
+    remedy = f"Give the settings that it was made with, or another file. {_compute(path)}"
+    check_same(path, there | {"rows": file.attributes["rows"]}, wanted | {"rows": "train"}, remedy)
+    images = file.arrays["row_index"], file.attributes["train_sha256"]
+    indices, digest = np.sort(experiment.pool.indices), experiment.dataset.sha256.get("train", "")
+    if not np.array_equal(images[0], indices) or images[1] != digest:
+        raise CheckpointError(
+            f"{path}: is of other training images ({len(images[0]):,} of {file.attributes['dataset']}) than this run's "
+            f"{len(indices):,} of {experiment.dataset.name}. {_compute(path)}"
+        )
+    if missing := len(file.missing()):
+        raise CheckpointError(f"{path}: {missing} of its {len(file.tiles())} tiles are missing. {_compute(path)}")
+    return file
+
+
+def _compute(path: Path) -> str:
+    return f"`hpcdistill kernel CONFIG.toml --output {path.name}` with the same settings computes it, or goes on."
