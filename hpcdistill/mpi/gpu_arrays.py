@@ -17,6 +17,7 @@ from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.gpu.device import Device, to_host
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, pieces
+from hpcdistill.mpi.traffic import note
 
 #: "1": the MPI library reads and writes the memory of GPUs. "0", or unset: it does not.
 GPU_AWARE_VARIABLE = "HPCDISTILL_GPU_AWARE_MPI"
@@ -47,11 +48,13 @@ def sum_gpu_array(comm: MPI.Intracomm, device: Device, array: Any) -> Any:
     if gpu_aware():
         device.synchronize()
         for piece in pieces(array):
+            note(comm, "Allreduce", piece.nbytes)
             comm.Allreduce(MPI.IN_PLACE, piece, op=MPI.SUM)
     else:
         for piece in pieces(array, STAGED_ELEMENTS):
             staged = device.pinned(piece.size, piece.dtype)
             piece.get(out=staged)
+            note(comm, "Allreduce", staged.nbytes)
             comm.Allreduce(MPI.IN_PLACE, staged, op=MPI.SUM)
             piece.set(staged)
             device.synchronize()

@@ -6,6 +6,9 @@ from collections.abc import Iterator
 
 Range = tuple[int, int]
 
+#: Elements of an array that travel in one message. 2^27 float64 are 1 GiB.
+PIECE_ELEMENTS = 2**27
+
 
 def block_range(n: int, size: int, rank: int) -> Range:
     """Return the half-open range of `n` items that `rank` of `size` owns.
