@@ -2,7 +2,7 @@
 
 The parts are the leaves of a binary tree that depends on their number alone:
 
-    level 2        0               node (level, index) is of the parts index·2^level … (index + 1)·2^level,
+    level 2        0               node (level, place) is of the parts place·2^level … (place + 1)·2^level,
                  /   \\             as far as there are any
     level 1     0     1
                / \\   / \\           a node is its left half merged with its right half: always those two,
@@ -32,17 +32,17 @@ class Node(NamedTuple):
     """A node of the tree."""
 
     level: int
-    index: int
+    place: int
 
     @property
     def parent(self) -> Node:
         """The node that this is a half of."""
-        return Node(self.level + 1, self.index // 2)
+        return Node(self.level + 1, self.place // 2)
 
     @property
     def sibling(self) -> Node:
         """The other half."""
-        return Node(self.level, self.index ^ 1)
+        return Node(self.level, self.place ^ 1)
 
 
 @dataclass(frozen=True)
@@ -68,12 +68,12 @@ class Tree:
 
     def range(self, node: Node) -> tuple[int, int]:
         """Return the half-open range of a node's parts; empty beyond the last."""
-        start = node.index << node.level
+        start = node.place << node.level
         return min(start, self.count), min(start + (1 << node.level), self.count)
 
     def exists(self, node: Node) -> bool:
         """Return whether a node has parts."""
-        return node.index << node.level < self.count
+        return node.place << node.level < self.count
 
     def dealt_out(self, ranks: int) -> list[Node]:
         """Return the nodes that are dealt out to so many ranks, in order: together all parts."""
@@ -89,10 +89,10 @@ class Tree:
     def compute(self, node: Node, after_each: Callable[[], None]) -> np.ndarray:
         """Return a node, computed from its parts."""
         if node.level == 0:
-            value = self.part(node.index)
+            value = self.part(node.place)
             after_each()
             return value
-        left, right = Node(node.level - 1, 2 * node.index), Node(node.level - 1, 2 * node.index + 1)
+        left, right = Node(node.level - 1, 2 * node.place), Node(node.level - 1, 2 * node.place + 1)
         value = self.compute(left, after_each)
         return self.merge(value, self.compute(right, after_each)) if self.exists(right) else value
 
@@ -123,7 +123,7 @@ def merge_dealt(comm: MPI.Intracomm, tree: Tree) -> tuple[np.ndarray | None, int
             tree.keep(held, nodes[number], tree.compute(nodes[number], numbers.attend))
     owners = {node: rank for rank, mine in enumerate(gather_objects(comm, sorted(held))) for node in mine}
     for level in range(tree.root.level):
-        for left in sorted(node for node in owners if node.level == level and node.index % 2 == 0):
+        for left in sorted(node for node in owners if node.level == level and node.place % 2 == 0):
             _merge_pair(comm, tree, held, owners, left)
     return held.get(tree.root), owners[tree.root]
 

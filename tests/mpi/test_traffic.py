@@ -56,13 +56,28 @@ def test_one_rank_says_nothing():
 def test_listeners_within_listeners(comm):
     with counted() as outer:
         c.agree_any(comm, False)
-        with pytest.raises(ValueError, match="ended"), counted() as inner:
+        with counted() as inner:
             c.agree_any(comm, False)
-            raise ValueError("ended")
         c.agree_any(comm, False)
     several = comm.Get_size() > 1
     assert messages(outer) == ({"allreduce": (3, 24)} if several else {})
     assert messages(inner) == ({"allreduce": (1, 8)} if several else {})
+
+
+def test_an_error_ends_the_listening(comm):
+    heard = []
+
+    def fail():
+        with counted() as traffic, c.agree(comm):
+            heard.append(traffic)
+            raise ValueError("ended")
+
+    with pytest.raises(ValueError, match="ended"):
+        fail()
+    before = messages(heard[0])
+    talk(comm)
+    assert messages(heard[0]) == before
+    assert ("bcast" in before) == (comm.Get_size() > 1)
 
 
 def test_pieces_are_calls(comm, monkeypatch):

@@ -43,8 +43,8 @@ def test_nodes_that_are_dealt_out_are_all_parts_in_order_and_small_at_the_end(co
 def test_nodes():
     tree = rows(5)
     assert tree.root == Node(3, 0)
-    assert [tree.range(Node(2, index)) for index in range(3)] == [(0, 4), (4, 5), (5, 5)]
-    assert [tree.exists(Node(1, index)) for index in range(4)] == [True, True, True, False]
+    assert [tree.range(Node(2, place)) for place in range(3)] == [(0, 4), (4, 5), (5, 5)]
+    assert [tree.exists(Node(1, place)) for place in range(4)] == [True, True, True, False]
     assert (Node(1, 2).sibling, Node(1, 2).parent, Node(1, 3).parent) == (Node(1, 3), Node(2, 1), Node(2, 1))
 
 

@@ -33,7 +33,6 @@ from hpcdistill.mpi.collectives import agree, bcast_array
 from hpcdistill.mpi.partition import chunk_ranges
 from hpcdistill.mpi.tree import Tree, merge_dealt
 
-
 #: A chunk is cut into about so many pieces, unless they would be very small or very large.
 PIECES = 128
 #: Block size within LAPACK's TPQRT.
