@@ -7,8 +7,8 @@ usage: python docs/figures/communication.py        writes communication.svg besi
 from dataclasses import replace
 from pathlib import Path
 
-from hpcdistill.cost.exchange import StepSizes, exchanged_per_step
-from hpcdistill.cost.scaling import Machine, step_time
+from hpcdistill.cost.exchange import StepSizes, exchanged_per_chunk, exchanged_per_step
+from hpcdistill.cost.scaling import Machine, cholesky_seconds, step_time
 from hpcdistill.io.exchanged import size_in_words
 from hpcdistill.io.figures.style import COLOURS, GREY, MARKERS, house_style, new_figure
 
@@ -55,6 +55,24 @@ def print_times():
             print(f"| {gpus:,} | {words} | {seconds(n, 1).total / time.total:.3g} | {1e3 * slow:.3g} ms |")
 
 
+def print_cholesky():
+    """Print what a factorisation takes on every GPU, and over the hosts of many."""
+    host = replace(H200, flops=1e12)
+    print("\n| support | on each GPU | over 64 hosts | over 256 hosts |\n|---|---|---|---|")
+    for n in (500, 5_000, 20_000, 50_000):
+        times = [cholesky_seconds(n, 1, H200), cholesky_seconds(n, 64, host), cholesky_seconds(n, 256, host)]
+        print(f"| {n:,} | " + " | ".join(f"{1e3 * time:,.3g} ms" for time in times) + " |")
+
+
+def print_chunk():
+    """Print what a chunk of Label Solve exchanges: 500 images, 10,000 targets in pieces of 65."""
+    print("\n| GPUs | nodes dealt out | sent, at most | given to all |\n|---|---|---|---|")
+    for gpus in (2, 8, 64, 1024):
+        found = exchanged_per_chunk(500 + CLASSES, 10_000, 65, gpus)
+        dealt_out = found["Send"][0] + 1
+        print(f"| {gpus:,} | {dealt_out} | {size_in_words(found['Send'][1])} | {size_in_words(found['Bcast'][1])} |")
+
+
 def draw(path):
     """Draw speed-up, and what a step of 500 images goes to."""
     with house_style():
@@ -83,4 +101,6 @@ def draw(path):
 if __name__ == "__main__":
     print_exchanged()
     print_times()
+    print_cholesky()
+    print_chunk()
     draw(Path(__file__).with_suffix(".svg"))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, near_square_grid
 from hpcdistill.mpi.partition import PIECE_ELEMENTS, STAGED_ELEMENTS
 from hpcdistill.mpi.traffic import pickled_bytes
+from hpcdistill.mpi.tree import Tree
 
 #: Calls and bytes by kind of message, as in `mpi.traffic.Traffic`.
 Messages = dict[str, tuple[int, int]]
@@ -130,22 +131,29 @@ def _at_once(sizes: StepSizes) -> int:
     return STAGED_ELEMENTS if sizes.is_staged else PIECE_ELEMENTS
 
 
-def exchanged_per_chunk(columns: int, dealt_out: int, ranks: int) -> Messages:
-    """Return what all ranks together exchange in the reduction of a chunk of Label Solve. Not collective.
+def exchanged_per_chunk(columns: int, count: int, length: int, ranks: int) -> Messages:
+    """Return what is exchanged while a chunk of Label Solve is reduced. Not collective.
 
-    Which rank sends what depends on who was free, so `Send` (as much is received) is a bound: a square matrix for each
-    node that is dealt out, but one. The others are exact: `Bcast` and `allreduce` are each rank's own, and
-    `Fetch_and_op` is a number for each node, and each rank's last question.
+    Which rank sends what depends on who was free. `Send` (as much is received) is what all ranks together send at most,
+    where no two neighbours are on one rank; `Fetch_and_op` is exactly what they ask for together, a number for each
+    node that is dealt out and each rank's last question. `Bcast` and `allreduce` are each rank's own, and exact.
 
     Args:
         columns: support images and classes.
-        dealt_out: how many nodes of the tree are dealt out (`mpi.tree.Tree.dealt_out`).
+        count: targets of the chunk.
+        length: of a piece, from `methods.label_solve.reduction.piece_rows`.
         ranks: nothing is exchanged on 1.
     """
     if ranks == 1:
         return {}
-    tally, questions = _Tally(), dealt_out + ranks
+    tree = Tree(-(-count // length))
+    nodes = tree.dealt_out(ranks)
+    ranges = [tree.range(half) for half in tree.pairs(nodes)]
+    sent = [columns * _NUMBER * min(columns, min(stop * length, count) - start * length) for start, stop in ranges]
+    tally, questions = _Tally(), len(nodes) + ranks
     tally.array("Bcast", columns * columns)
     tally.agree(1)
-    sent = (dealt_out - 1, (dealt_out - 1) * columns * columns * _NUMBER)
-    return tally.messages() | {"Send": sent, "Fetch_and_op": (questions, questions * _NUMBER)}
+    return tally.messages() | {
+        "Send": (len(sent), sum(sent)),
+        "Fetch_and_op": (questions, questions * _NUMBER),
+    }

@@ -15,7 +15,6 @@ from hpcdistill.methods.label_solve.reduction import QR, piece_rows, reduce_chun
 from hpcdistill.mpi import traffic as traffic_module
 from hpcdistill.mpi.collectives import gather_objects, sum_array
 from hpcdistill.mpi.traffic import counted
-from hpcdistill.mpi.tree import Tree
 from hpcdistill.run.experiment import choose_kernels
 from hpcdistill.run.store import MemoryStore
 
@@ -63,13 +62,12 @@ def test_a_step_of_a_run(comm, monkeypatch):
 
 
 def test_a_chunk_of_label_solve(comm):
-    n, count, ranks = 7, 1000, comm.Get_size()
+    n, count, ranks = 100, 1000, comm.Get_size()  # pieces of 64 rows, which are put together first
     support = KernelRegression(comm, kernels(), images(n, 0), 1e-6)
     columns = n + FEW
     with counted() as traffic:
         reduce_chunk(comm, support, targets(count), np.zeros((columns, columns)), QR)
-    pieces = -(-count // piece_rows(n, count))
-    wanted = exchanged_per_chunk(columns, len(Tree(pieces, None, None, None).dealt_out(ranks)), ranks)
+    wanted = exchanged_per_chunk(columns, count, piece_rows(n, count), ranks)
     found = messages(traffic.calls, traffic.bytes)
     each = {name: found[name] for name in ("Bcast", "allreduce") if name in found}
     assert each == {name: wanted[name] for name in ("Bcast", "allreduce") if name in wanted}

@@ -8,19 +8,20 @@ import pytest
 from mpi4py import MPI
 
 from hpcdistill.mpi.collectives import bcast_array, gather_objects
-from hpcdistill.mpi.tree import Node, Tree, merge_dealt
+from hpcdistill.mpi.merging import Merging, merge_dealt
+from hpcdistill.mpi.tree import Node
 
 COUNTS = [1, 2, 3, 5, 8, 13, 64, 100]
 
 
 def rows(count, part=lambda number: np.array([float(number)])):
     """Parts of one row each; merged they are put together."""
-    return Tree(count, part, lambda a, b: np.concatenate([a, b]), lambda first, last: np.empty(last - first))
+    return Merging(count, part, lambda a, b: np.concatenate([a, b]), lambda first, last: np.empty(last - first))
 
 
 def digest(count):
     """A number that tells the order of merges: neither associative nor commutative."""
-    return Tree(count, lambda n: np.array([n + 0.5]), lambda a, b: np.sin(2 * a + 3 * b), lambda a, b: np.empty(1))
+    return Merging(count, lambda n: np.array([n + 0.5]), lambda a, b: np.sin(2 * a + 3 * b), lambda a, b: np.empty(1))
 
 
 def merged(comm, tree):
@@ -49,6 +50,14 @@ def test_nodes():
 
 
 @pytest.mark.parametrize("count", COUNTS)
+def test_pairs_above_what_is_dealt_out_are_one_fewer(count):
+    tree = rows(count)
+    nodes = tree.dealt_out(3)
+    assert len(tree.pairs(nodes)) == len(nodes) - 1
+    assert tree.pairs([tree.root]) == []
+
+
+@pytest.mark.parametrize("count", COUNTS)
 def test_every_part_is_there_once_and_in_order(comm, count):
     computed = []
 
@@ -74,7 +83,7 @@ def test_a_slow_rank_computes_less_and_changes_no_bit(comm, slow):
         time.sleep(0.02 if comm.Get_rank() == slow else 0.001)
         return tree.part(number)
 
-    found = merged(comm, Tree(tree.count, part, tree.merge, tree.like))
+    found = merged(comm, Merging(tree.count, part, tree.merge, tree.like))
     np.testing.assert_array_equal(found, merged(MPI.COMM_SELF, tree))
     counts = [len(each) for each in gather_objects(comm, computed)]
     assert comm.Get_size() <= slow or comm.Get_size() == 1 or counts[slow] < 0.8 * 60 / comm.Get_size()

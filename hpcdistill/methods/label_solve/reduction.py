@@ -30,8 +30,8 @@ from hpcdistill.learning.krr import FEWEST_ROWS, KernelRegression, rows_at_a_tim
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_array
+from hpcdistill.mpi.merging import Merging, merge_dealt
 from hpcdistill.mpi.partition import chunk_ranges
-from hpcdistill.mpi.tree import Tree, merge_dealt
 
 #: A chunk is cut into about so many pieces, unless they would be very small or very large.
 PIECES = 128
@@ -160,7 +160,7 @@ def reduce_chunk(
     def like(first: int, last: int) -> np.ndarray:
         return np.empty((min(columns, ranges[last - 1][1] - ranges[first][0]), columns))
 
-    reduced, owner = merge_dealt(comm, Tree(len(ranges), part, reduction.joined, like))
+    reduced, owner = merge_dealt(comm, Merging(len(ranges), part, reduction.joined, like))
     total = np.empty_like(square) if reduced is None else reduction.joined(square, reduced)
     return bcast_array(comm, total, root=owner)
 
