@@ -1,11 +1,10 @@
-"""Meters that stand in for what a step is given: kernel backends that take their time, a communicator that counts."""
+"""Meters that stand in for what a step is given: kernel backends that take their time."""
 
 from __future__ import annotations
 
-import pickle
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from numpy.typing import ArrayLike
@@ -13,7 +12,6 @@ from numpy.typing import ArrayLike
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.learning.assemble import Kernels
-from hpcdistill.mpi.binding import MPI, pkl5
 
 T = TypeVar("T")
 
@@ -96,55 +94,3 @@ def timed_kernels(kernels: Kernels, clock: Clock) -> Kernels:
     """Return the same kernels, timed by one clock; one backend for both stays one."""
     ss = TimedBackend(kernels.ss, clock)
     return Kernels(ss, ss if kernels.ts is kernels.ss else TimedBackend(kernels.ts, clock))
-
-
-@dataclass
-class Traffic:
-    """Calls of each collective and the bytes that this rank gave it.
-
-    The names are mpi4py's: capitals for arrays (`Allreduce`), small letters for pickled objects (`allreduce`).
-    Bytes are those of the message; how often a library sends it on is its own affair.
-    """
-
-    calls: dict[str, int] = field(default_factory=dict)
-    bytes: dict[str, int] = field(default_factory=dict)
-
-    def add(self, name: str, n_bytes: int) -> None:
-        """Count one call."""
-        self.calls[name] = self.calls.get(name, 0) + 1
-        self.bytes[name] = self.bytes.get(name, 0) + n_bytes
-
-    def as_dict(self) -> dict[str, dict[str, int]]:
-        """Return `{name: {"calls": …, "bytes": …}}`."""
-        return {name: {"calls": self.calls[name], "bytes": self.bytes[name]} for name in sorted(self.calls)}
-
-
-class CountingComm(pkl5.Intracomm):
-    """The communicator it is made from, with what `mpi.collectives` calls in a step counted in `traffic`.
-
-    Neither duplicates nor owns the communicator. Messages within ScaLAPACK are not seen.
-    """
-
-    def __init__(self, comm: MPI.Intracomm) -> None:
-        del comm  # taken by __new__
-        self.traffic = Traffic()
-
-    def Allreduce(self, sendbuf: Any, recvbuf: Any, op: MPI.Op = MPI.SUM) -> None:
-        """See mpi4py."""
-        self.traffic.add("Allreduce", recvbuf.nbytes)
-        super().Allreduce(sendbuf, recvbuf, op=op)
-
-    def Bcast(self, buf: Any, root: int = 0) -> None:
-        """See mpi4py."""
-        self.traffic.add("Bcast", buf.nbytes)
-        super().Bcast(buf, root=root)
-
-    def allreduce(self, sendobj: Any, op: Any = MPI.SUM) -> Any:
-        """See mpi4py."""
-        self.traffic.add("allreduce", len(pickle.dumps(sendobj)))
-        return super().allreduce(sendobj, op=op)
-
-    def bcast(self, obj: Any, root: int = 0) -> Any:
-        """See mpi4py."""
-        self.traffic.add("bcast", len(pickle.dumps(obj)))
-        return super().bcast(obj, root=root)

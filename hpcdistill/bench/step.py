@@ -14,7 +14,7 @@ import numpy as np
 
 from hpcdistill.bench.images import natural_images
 from hpcdistill.bench.machine import device_of, now, versions
-from hpcdistill.bench.meters import Clock, CountingComm, timed_kernels
+from hpcdistill.bench.meters import Clock, timed_kernels
 from hpcdistill.bench.report import check_writable, print_table, write_json
 from hpcdistill.bench.step_rows import HEADINGS, StepSample, step_rows, step_table
 from hpcdistill.bench.timing import take_turns
@@ -26,6 +26,7 @@ from hpcdistill.methods.kip.settings import KipConfig
 from hpcdistill.methods.kip.step import KipState, initial_state, kip_gradient, kip_update, make_adam
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, first_ranks, gather_objects, on_root, wait_quietly
+from hpcdistill.mpi.traffic import counted
 from hpcdistill.run.experiment import choose_kernels
 
 CLASSES = 10
@@ -43,12 +44,14 @@ class Problem:
 
     def step(self, team: MPI.Intracomm) -> StepSample:
         """Return what one step took this rank. Collective over `team`."""
-        clock, comm = Clock(), CountingComm(team)
+        clock = Clock()
         agree_any(team, False)  # so that all start together
-        started = MPI.Wtime()
-        gradient = kip_gradient(comm, timed_kernels(self.kernels, clock), self.state, self.targets, self.config)
-        kip_update(comm, self.adam, self.state, gradient)
-        return StepSample(MPI.Wtime() - started, clock.seconds, comm.traffic.as_dict())
+        with counted() as traffic:
+            started = MPI.Wtime()
+            gradient = kip_gradient(team, timed_kernels(self.kernels, clock), self.state, self.targets, self.config)
+            kip_update(team, self.adam, self.state, gradient)
+            seconds = MPI.Wtime() - started
+        return StepSample(seconds, clock.seconds, traffic.as_dict())
 
 
 def bench_step(

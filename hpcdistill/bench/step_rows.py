@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from hpcdistill.bench.report import figure
+from hpcdistill.io.exchanged import size_in_words
 
 HEADINGS = (
     "images",
@@ -19,7 +20,8 @@ HEADINGS = (
     "kernel",
     "Allreduce",
     "Bcast",
-    "objects",
+    "small",
+    "all",
 )
 
 
@@ -30,7 +32,7 @@ class StepSample:
     Attributes:
         seconds: of the whole step.
         kernel_seconds: of those, in the kernel backends.
-        collectives: `{name: {"calls": …, "bytes": …}}`, see `meters.Traffic`.
+        collectives: `{name: {"calls": …, "bytes": …}}`, see `mpi.traffic`.
     """
 
     seconds: float
@@ -59,7 +61,7 @@ def step_rows(samples: dict[int, list[list[StepSample]]], facts: dict[str, Any])
 
 
 def step_table(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
-    """Yield the cells below `HEADINGS`; messages as calls and bytes per step, pickled objects together."""
+    """Yield the cells below `HEADINGS`; messages as calls and bytes per step, agreements and objects together."""
     for row in rows:
         traffic = row["collectives"]
         yield (
@@ -73,6 +75,7 @@ def step_table(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:
             _messages(traffic, ["Allreduce"]),
             _messages(traffic, ["Bcast"]),
             _messages(traffic, [name for name in traffic if name.islower()]),
+            _messages(traffic, list(traffic)),
         )
 
 
@@ -82,5 +85,4 @@ def _seconds(step: list[StepSample]) -> float:
 
 def _messages(traffic: dict[str, dict[str, int]], names: list[str]) -> str:
     calls, n_bytes = (sum(traffic[name][what] for name in names if name in traffic) for what in ("calls", "bytes"))
-    unit, scale = next(((u, s) for u, s in (("MB", 1e6), ("kB", 1e3)) if n_bytes >= s), ("B", 1.0))
-    return f"{calls}×, {figure(n_bytes / scale)} {unit}"
+    return f"{calls}×, {size_in_words(n_bytes)}"

@@ -76,11 +76,16 @@ def _describe_kernel(path: Path) -> None:
 def _describe(path: Path, checkpoint: Checkpoint) -> None:
     from rich.console import Console
 
+    from hpcdistill.io.exchanged import Exchanged
+
     console = Console(highlight=False, soft_wrap=True)
     arrays = checkpoint.arrays
     console.print(f"{path} -> {path.resolve().name}" if path.is_symlink() else str(path), style="bold", markup=False)
     for name in ("method", "dataset", "architecture", "step", "hpcdistill_version", "git_commit"):
         console.print(f"  {name:<20} {checkpoint.attribute(name)}", markup=False)
+    exchanged = Exchanged.stored(checkpoint)
+    if exchanged and exchanged.summary:
+        console.print(f"  {'exchanged':<20} {exchanged.summary}", markup=False)
     console.print("arrays", style="bold")
     for name in sorted(arrays):
         console.print(f"  /{name:<30} {arrays[name].dtype!s:<8} {arrays[name].shape}", markup=False)

@@ -9,7 +9,7 @@ Layout (schema version 1):
     /random/{seed,step}                                /history/{step,loss,train_accuracy,…,seconds}
     attributes: schema_version, hpcdistill_version, git_commit, config (TOML), method, dataset, class_names,
                 architecture, step, train_sha256, test_sha256 (of the data), zca_sha256, changes (of settings, on the
-                way), complete
+                way), exchanged (JSON, see `io.exchanged`), complete
 """
 
 from __future__ import annotations

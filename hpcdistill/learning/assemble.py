@@ -20,7 +20,7 @@ from hpcdistill.learning.workspace import Workspace
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree
-from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
+from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles, support_tile
 
 
 @dataclass(frozen=True)
@@ -63,14 +63,6 @@ class Targets:
         for a, b in chunk_ranges(stop - start, at_once):
             yield self.fetch(start + a, start + b)
             self.report(b, stop - start)
-
-
-def support_tile(n: int) -> int:
-    """Return the side of the tiles of an `n × n` support kernel: small enough to share out, not to be slow.
-
-    At least 8, which is a vector of float64: lanes that a tile does not fill cost as much as others.
-    """
-    return max(8, min(128, -(-n // 4)))
 
 
 def my_tiles(comm: MPI.Intracomm, n: int, *, lower: bool) -> list[tuple[Range, Range]]:

@@ -12,7 +12,7 @@ from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositive
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.linalg.factor import Factor, require_matrix
 from hpcdistill.mpi.binding import MPI, missing
-from hpcdistill.mpi.collectives import agree, bcast_object, sum_array
+from hpcdistill.mpi.collectives import agree, bcast_object, gather_objects, greatest, sum_array
 
 try:
     if missing:
@@ -53,14 +53,14 @@ class ScalapackCholesky(Factor):
         self._comm, self._layout, self._local = comm, layout, local
         self._grid = _make_grid(comm, layout)
         try:
-            dtype = bcast_object(comm, getattr(local, "dtype", None))
+            dtype = bcast_object(comm, str(getattr(local, "dtype", None)))
             with agree(comm):
                 self._grid.check(local, layout.descriptor)
-                if local.dtype != dtype:
+                if str(local.dtype) != dtype:
                     raise ValueError(f"the matrix is {local.dtype} here, and {dtype} on the first rank")
                 _require_finite_lower(layout, local)
             # Ranks beyond the grid do not learn `info` from ScaLAPACK.
-            minor = comm.allreduce(self._grid.cholesky(local, layout.descriptor), op=MPI.MAX)
+            minor = greatest(comm, self._grid.cholesky(local, layout.descriptor))
             if minor:
                 raise NotPositiveDefiniteError(minor, layout.n_rows)
         except BaseException:
@@ -127,7 +127,7 @@ def scalapack_least_squares(comm: MPI.Intracomm, a_local_rows: np.ndarray, b_loc
     n_cols, n_rhs = bcast_object(comm, (_width(a_local_rows), _width(b_local_rows)))
     with agree(comm):
         _require_rows(a_local_rows, b_local_rows, n_cols, n_rhs)
-    counts = comm.allgather(len(a_local_rows))
+    counts = gather_objects(comm, len(a_local_rows))
     if sum(counts) < n_cols:
         raise ValueError(f"least squares needs at least as many rows as columns, not {sum(counts)}×{n_cols}")
     if n_cols * n_rhs == 0:

@@ -2,7 +2,8 @@
 
 Each function is collective over the communicator it is given.
 
-Messages of more than 2^31 − 1 elements fail in MPI libraries before MPI 4, so arrays travel in pieces.
+Messages of more than 2^31 − 1 elements fail in MPI libraries before MPI 4, so arrays travel in pieces. What is sent is
+counted where somebody wants to know (`traffic`).
 
 Errors: a rank that fails alone must not leave the others waiting. `agree` makes one rank's exception everybody's.
 """
@@ -18,11 +19,11 @@ import numpy as np
 
 from hpcdistill.errors import HpcDistillError, MemoryShortageError
 from hpcdistill.mpi.binding import MPI, pkl5
+from hpcdistill.mpi.partition import PIECE_ELEMENTS
+from hpcdistill.mpi.traffic import note, note_object
 
 T = TypeVar("T")
 
-#: Elements per message. 2^27 float64 are 1 GiB.
-PIECE_ELEMENTS = 2**27
 #: How long a rank that fails waits for the others to fail alike. On a loaded machine ranks may be seconds apart.
 AGREEMENT_SECONDS = 10.0
 _MEETING_TAG, _EXCHANGE_TAG = 7, 8
@@ -36,6 +37,7 @@ def sum_array(comm: MPI.Intracomm, array: np.ndarray) -> np.ndarray:
         array: C-contiguous, same shape and dtype on every rank.
     """
     for piece in pieces(array):
+        note(comm, "Allreduce", piece.nbytes)
         comm.Allreduce(MPI.IN_PLACE, piece, op=MPI.SUM)
     return array
 
@@ -43,13 +45,16 @@ def sum_array(comm: MPI.Intracomm, array: np.ndarray) -> np.ndarray:
 def bcast_array(comm: MPI.Intracomm, array: np.ndarray, root: int = 0) -> np.ndarray:
     """Overwrite `array` (C-contiguous, same shape and dtype everywhere) with the root's, and return it. Collective."""
     for piece in pieces(array):
+        note(comm, "Bcast", piece.nbytes)
         comm.Bcast(piece, root=root)
     return array
 
 
 def bcast_object(comm: MPI.Intracomm, value: T, root: int = 0) -> T:
     """Return the root's picklable `value` on every rank. Collective. Arrays inside may be larger than one message."""
-    return (comm if isinstance(comm, pkl5.Intracomm) else pkl5.Intracomm(comm)).bcast(value, root=root)
+    found = (comm if isinstance(comm, pkl5.Intracomm) else pkl5.Intracomm(comm)).bcast(value, root=root)
+    note_object(comm, "bcast", found)
+    return found
 
 
 def agree_any(comm: MPI.Intracomm, flag: bool) -> bool:
@@ -58,43 +63,30 @@ def agree_any(comm: MPI.Intracomm, flag: bool) -> bool:
 
 
 def greatest(comm: MPI.Intracomm, value: int) -> int:
-    """Return the largest of the ranks' values. Collective."""
-    return comm.allreduce(value, op=MPI.MAX)
+    """Return the largest of the ranks' whole numbers. Collective."""
+    return -_least(comm, -value)
 
 
-def gather_tree(
-    comm: MPI.Intracomm, value: T, merge: Callable[[T, T], T], send: Callable, receive: Callable
-) -> T | None:
-    """Fold the ranks' values along a binary tree in rank order; the result is on rank 0, None elsewhere. Collective.
-
-    The order of merges depends on the number of ranks alone, so the result is reproducible. `send(comm, value, dest)`
-    and `receive(comm, like, source)` move one value.
-    """
-    rank, size, step = comm.Get_rank(), comm.Get_size(), 1
-    while step < size:
-        if rank % (2 * step):
-            send(comm, value, rank - step)
-            return None
-        if rank + step < size:
-            value = merge(value, receive(comm, value, rank + step))
-        step *= 2
-    return value
+def _least(comm: MPI.Intracomm, value: int) -> int:
+    box = np.array([value], np.int64)
+    note(comm, "allreduce", box.nbytes)
+    comm.Allreduce(MPI.IN_PLACE, box, op=MPI.MIN)
+    return int(box[0])
 
 
-def send_arrays(comm: MPI.Intracomm, arrays: tuple[np.ndarray, ...], dest: int) -> None:
-    """Send C-contiguous arrays to `dest`, which calls `receive_arrays`."""
-    for array in arrays:
-        for piece in pieces(array):
-            comm.Send(piece, dest=dest)
+def send_array(comm: MPI.Intracomm, array: np.ndarray, dest: int) -> None:
+    """Send a C-contiguous array to `dest`, which calls `receive_array`."""
+    for piece in pieces(array):
+        note(comm, "Send", piece.nbytes)
+        comm.Send(piece, dest=dest)
 
 
-def receive_arrays(comm: MPI.Intracomm, like: tuple[np.ndarray, ...], source: int) -> tuple[np.ndarray, ...]:
-    """Return arrays of the shapes and dtypes of `like` sent by `send_arrays`."""
-    received = tuple(np.empty_like(array) for array in like)
-    for array in received:
-        for piece in pieces(array):
-            comm.Recv(piece, source=source)
-    return received
+def receive_array(comm: MPI.Intracomm, array: np.ndarray, source: int) -> np.ndarray:
+    """Overwrite `array` (C-contiguous, of the sent one's shape and dtype) with what `send_array` sends; return it."""
+    for piece in pieces(array):
+        note(comm, "Recv", piece.nbytes)
+        comm.Recv(piece, source=source)
+    return array
 
 
 def exchange_arrays(comm: MPI.Intracomm, sent: dict[int, np.ndarray], received: dict[int, np.ndarray]) -> None:
@@ -105,8 +97,10 @@ def exchange_arrays(comm: MPI.Intracomm, sent: dict[int, np.ndarray], received: 
     """
     requests = [comm.Irecv(piece, source=rank, tag=_EXCHANGE_TAG) for rank, array in received.items()
                 for piece in pieces(array)]  # fmt: skip
-    requests += [comm.Isend(piece, dest=rank, tag=_EXCHANGE_TAG) for rank, array in sent.items()
-                 for piece in pieces(array)]  # fmt: skip
+    for rank, array in sent.items():
+        for piece in pieces(array):
+            note(comm, "Send", piece.nbytes)
+            requests.append(comm.Isend(piece, dest=rank, tag=_EXCHANGE_TAG))
     MPI.Request.Waitall(requests)
 
 
@@ -121,9 +115,11 @@ def agree(comm: MPI.Intracomm) -> Iterator[None]:
         yield
     except Exception as caught:  # re-raised below, on every rank
         error = caught
-    failed = comm.allreduce(comm.Get_rank() if error is not None else comm.Get_size(), op=MPI.MIN)
+    failed = _least(comm, comm.Get_rank() if error is not None else comm.Get_size())
     if failed < comm.Get_size():
-        raise comm.bcast(_portable(error), root=failed) from error
+        everybodys = bcast_object(comm, _portable(error), root=failed)
+        assert everybodys is not None  # the rank that failed has one
+        raise everybodys from error
 
 
 def on_root(comm: MPI.Intracomm, function: Callable[[], T]) -> T:
@@ -157,6 +153,7 @@ def all_meet(comm: MPI.Intracomm) -> bool:
 
 def gather_objects(comm: MPI.Intracomm, value: T) -> list[T]:
     """Return every rank's small picklable `value` in rank order, on every rank. Collective."""
+    note_object(comm, "allgather", value)
     return comm.allgather(value)
 
 

@@ -17,12 +17,12 @@ from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.gpu.device import Device, to_host
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, agree_any, pieces
+from hpcdistill.mpi.partition import STAGED_ELEMENTS
+from hpcdistill.mpi.traffic import note
 
 #: "1": the MPI library reads and writes the memory of GPUs. "0", or unset: it does not.
 GPU_AWARE_VARIABLE = "HPCDISTILL_GPU_AWARE_MPI"
 
-#: Elements that are staged at a time: 64 MiB of float64.
-STAGED_ELEMENTS = 2**23
 #: Sizes that are tried: libraries send small and large messages in different ways.
 _TRIED_SIZES = (7, 2**18 + 1)
 
@@ -47,11 +47,13 @@ def sum_gpu_array(comm: MPI.Intracomm, device: Device, array: Any) -> Any:
     if gpu_aware():
         device.synchronize()
         for piece in pieces(array):
+            note(comm, "Allreduce", piece.nbytes)
             comm.Allreduce(MPI.IN_PLACE, piece, op=MPI.SUM)
     else:
         for piece in pieces(array, STAGED_ELEMENTS):
             staged = device.pinned(piece.size, piece.dtype)
             piece.get(out=staged)
+            note(comm, "Allreduce", staged.nbytes)
             comm.Allreduce(MPI.IN_PLACE, staged, op=MPI.SUM)
             piece.set(staged)
             device.synchronize()

@@ -6,6 +6,11 @@ from collections.abc import Iterator
 
 Range = tuple[int, int]
 
+#: Elements of an array that travel in one message. 2^27 float64 are 1 GiB.
+PIECE_ELEMENTS = 2**27
+#: The same on the way from one GPU to another through the host: 64 MiB of float64.
+STAGED_ELEMENTS = 2**23
+
 
 def block_range(n: int, size: int, rank: int) -> Range:
     """Return the half-open range of `n` items that `rank` of `size` owns.
@@ -31,3 +36,11 @@ def square_tiles(n: int, tile: int, *, lower: bool) -> list[tuple[Range, Range]]
     """
     ranges = list(chunk_ranges(n, tile))
     return [(r, c) for i, r in enumerate(ranges) for c in ranges[: i + 1 if lower else None]]
+
+
+def support_tile(n: int) -> int:
+    """Return the side of the tiles of an `n × n` support kernel: small enough to share out, not to be slow.
+
+    At least 8, which is a vector of float64: lanes that a tile does not fill cost as much as others.
+    """
+    return max(8, min(128, -(-n // 4)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-SUM = MAX = MIN = "operation"
+SUM = MIN = "operation"
 IN_PLACE, UNDEFINED, COMM_TYPE_SHARED = "in place", -1, "shared"
 COMM_NULL = None
 Wtime = time.perf_counter
@@ -71,11 +71,6 @@ class Intracomm:
     def bcast(self, value: Any, root: int = 0) -> Any:
         """Return the value."""
         del root
-        return value
-
-    def allreduce(self, value: Any, op: Any = SUM) -> Any:
-        """Return the value."""
-        del op
         return value
 
     def allgather(self, value: Any) -> list[Any]:

@@ -7,8 +7,10 @@ from dataclasses import replace
 from hpcdistill.config import Config
 from hpcdistill.errors import EnvironmentSetupError, InputError, NumericalError, StopRequested
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.exchanged import Exchanged
 from hpcdistill.method import Method, load_driver
 from hpcdistill.mpi.collectives import all_meet
+from hpcdistill.mpi.traffic import counted
 from hpcdistill.run.driver import Driver, Moment, Snapshot
 from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
@@ -27,12 +29,16 @@ def run_method(experiment: Experiment, store: Store, resumed: Checkpoint | None,
     """
     experiment = keep_whitened(experiment)
     changes = noted_changes(resumed, experiment.config)
-    driver = driver_class(experiment.method, experiment.config)(
-        experiment, Evaluator(experiment, store, boundary), resumed
-    )
-    if changes:
-        experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
-    _Loop(driver, store, Recorder(experiment, store, changes), boundary, resumed is not None).run()
+    with counted() as traffic:
+        evaluator = Evaluator(experiment, store, boundary)
+        driver = driver_class(experiment.method, experiment.config)(experiment, evaluator, resumed)
+        if changes:
+            experiment.reporter.say(f"settings were changed on the way: {'; '.join(changes.splitlines())}")
+        before = Exchanged.begun(resumed, experiment.comm.Get_size(), driver.step)
+        recorder = Recorder(
+            experiment, store, changes, lambda step: before.with_messages(step, traffic.calls, traffic.bytes)
+        )
+        _Loop(driver, store, recorder, boundary, resumed is not None).run()
 
 
 def driver_class(method: Method, config: Config) -> type[Driver]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,7 +12,8 @@ import hpcdistill
 from hpcdistill.config import Config, adjusted_keys, parse_stored, why_not_resumed
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.checkpoint import SCHEMA_VERSION, Checkpoint
-from hpcdistill.mpi.collectives import on_root
+from hpcdistill.io.exchanged import ATTRIBUTE, Exchanged
+from hpcdistill.mpi.collectives import bcast_object, on_root
 from hpcdistill.run.driver import Snapshot
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.origin import data_attributes
@@ -25,10 +27,17 @@ class Recorder:
     Args:
         store: where they are kept.
         changes: what its settings were before, as `noted_changes` has it.
+        exchanged: returns what the ranks have said to each other up to a step, as this rank counts it.
     """
 
-    def __init__(self, experiment: Experiment, store: Store, changes: str = "") -> None:
-        self.experiment, self._store, self._changes = experiment, store, changes
+    def __init__(
+        self,
+        experiment: Experiment,
+        store: Store,
+        changes: str = "",
+        exchanged: Callable[[int], Exchanged] | None = None,
+    ) -> None:
+        self.experiment, self._store, self._changes, self._exchanged = experiment, store, changes, exchanged
         self._commit = on_root(experiment.comm, git_commit)
         self._zca_sha256 = on_root(experiment.comm, lambda: preprocessing_hash(experiment.preprocessing))
 
@@ -67,6 +76,9 @@ class Recorder:
             "zca_sha256": self._zca_sha256,
             "changes": self._changes,
         }
+        if self._exchanged is not None:
+            text = self._exchanged(snapshot.step).to_attribute()
+            attributes[ATTRIBUTE] = bcast_object(experiment.comm, text)
         return Checkpoint(arrays | snapshot.arrays, attributes)
 
 

@@ -6,12 +6,13 @@ import math
 import numpy as np
 import pytest
 
-from hpcdistill.bench.meters import Clock, CountingComm, TimedBackend, timed_kernels
+from hpcdistill.bench.meters import Clock, TimedBackend, timed_kernels
 from hpcdistill.bench.step import CLASSES, _sample, make_problem, measure_steps, rank_counts
 from hpcdistill.config import parse_config
 from hpcdistill.errors import NotFiniteError
 from hpcdistill.methods.kip.step import kip_gradient
 from hpcdistill.mpi import collectives
+from hpcdistill.mpi.traffic import counted
 from hpcdistill.run.experiment import choose_kernels
 
 SHAPE, TARGETS = (4, 5, 2), 30
@@ -47,33 +48,27 @@ def test_rows_name_what_was_measured_and_count_what_was_sent(comm):
                             "date", "ranks", "seconds_per_step", "speed_up", "kernel_share", "collectives"}  # fmt: skip
         assert (row["targets"], row["shape"], row["backend"], row["threads"]) == (TARGETS, "4x5x2", "fc", 3)
         assert 0 < row["kernel_share"] <= 1
-        check_traffic(row["collectives"], row["images"])
+        check_traffic(row["collectives"], row["images"], row["ranks"])
 
 
-def check_traffic(traffic, n):
+def check_traffic(traffic, n, ranks):
     """K_ss, K_tsᵀR with loss, hits and slope, the image gradient; support, temperature, moments, two int32 counts."""
-    assert set(traffic) == {"Allreduce", "Bcast", "allreduce", "bcast"}
-    assert traffic["Allreduce"] == {"calls": 3, "bytes": 8 * (n * n + (n * CLASSES + 3) + n * PIXELS)}
-    assert traffic["Bcast"] == {"calls": 9, "bytes": 8 * (3 * n * (PIXELS + CLASSES) + 1) + 2 * 4}
-    assert traffic["allreduce"]["calls"] == 6
-    assert traffic["bcast"]["calls"] == 1
+    arrays = {
+        "Allreduce": {"calls": 3, "bytes": 8 * (n * n + (n * CLASSES + 3) + n * PIXELS)},
+        "Bcast": {"calls": 9, "bytes": 8 * (3 * n * (PIXELS + CLASSES) + 1) + 2 * 4},
+    }
+    small = {"allreduce": {"calls": 6, "bytes": 6 * 8}, "bcast": {"calls": 1, "bytes": 4}}
+    assert traffic == (arrays | small if ranks > 1 else {})
 
 
 def test_meters_change_no_result(comm, problem):
-    clock, counting = Clock(), CountingComm(comm)
-    metered = kip_gradient(counting, timed_kernels(problem.kernels, clock), problem.state, problem.targets, config())
+    clock = Clock()
+    with counted():
+        metered = kip_gradient(comm, timed_kernels(problem.kernels, clock), problem.state, problem.targets, config())
     plain = kip_gradient(comm, problem.kernels, problem.state, problem.targets, config())
     np.testing.assert_array_equal(metered.images, plain.images)
     np.testing.assert_array_equal(metered.labels, plain.labels)
     assert clock.seconds > 0
-
-
-def test_objects_broadcast_through_the_counting_communicator_arrive_and_count(comm):
-    counting = CountingComm(comm)
-    found = collectives.bcast_object(counting, {"x": np.arange(4)} if comm.Get_rank() == 0 else None)
-    np.testing.assert_array_equal(found["x"], np.arange(4))
-    assert counting.traffic.calls == {"bcast": 1}
-    assert (counting.Get_rank(), counting.Get_size()) == (comm.Get_rank(), comm.Get_size())
 
 
 def test_every_kernel_call_is_timed(monkeypatch, problem):

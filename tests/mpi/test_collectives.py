@@ -34,18 +34,20 @@ def test_bcast_object_with_arrays(comm):
     assert value["b"] == "text"
 
 
-def test_gather_tree_merges_in_rank_order(comm, piece):
-    """Concatenation does not commute: the order shows."""
-    mine = (np.array([float(comm.Get_rank()), 0.0, 0.0, 0.0]),)
+def test_an_array_from_one_rank_to_another_in_pieces(comm, piece):
+    rank, last = comm.Get_rank(), comm.Get_size() - 1
+    if rank == last > 0:
+        c.send_array(comm, np.arange(14.0).reshape(2, 7), 0)
+    elif rank == 0 and last:
+        np.testing.assert_array_equal(c.receive_array(comm, np.empty((2, 7)), last), np.arange(14.0).reshape(2, 7))
 
-    def merge(a, b):  # digits of the ranks, in order, as a number; the count of merged ranks beside it
-        return (np.array([a[0][0] * 10 ** (b[0][1] + 1) + b[0][0], a[0][1] + b[0][1] + 1, 0, 0]),)
 
-    merged = c.gather_tree(comm, mine, merge, c.send_arrays, c.receive_arrays)
-    if comm.Get_rank() == 0:
-        assert merged[0][0] == float("".join(str(r) for r in range(comm.Get_size())))
-    else:
-        assert merged is None
+def test_the_greatest_of_the_ranks_numbers(comm):
+    last = comm.Get_size() - 1
+    assert c.greatest(comm, comm.Get_rank() * 2**40) == last * 2**40
+    assert c.greatest(comm, -comm.Get_rank()) == 0
+    assert c.agree_any(comm, comm.Get_rank() == last)
+    assert not c.agree_any(comm, False)
 
 
 def fail_from(failing, rank):

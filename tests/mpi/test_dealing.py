@@ -37,13 +37,10 @@ def test_stopped_on_one_rank(comm):
 def test_an_error_on_one_rank_ends_all(comm):
     def work():
         with agree(comm), dealing(comm, 10**9) as numbers:
-            try:
-                for _ in numbers:
-                    if comm.Get_rank() == comm.Get_size() - 1:
-                        raise ValueError("no more")
-            except BaseException:
-                numbers.stop()
-                raise
+            for _ in numbers:
+                numbers.attend()
+                if comm.Get_rank() == comm.Get_size() - 1:
+                    raise ValueError("no more")
 
     with pytest.raises(ValueError, match="no more"):
         work()

@@ -9,7 +9,8 @@ from mpi4py import MPI
 from hpcdistill.learning.assemble import Targets
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.linalg.scalapack import scalapack_least_squares
-from hpcdistill.methods.label_solve.reduction import NORMAL, QR, reduce_chunk, solve_labels
+from hpcdistill.methods.label_solve import reduction as reduction_module
+from hpcdistill.methods.label_solve.reduction import NORMAL, QR, piece_rows, reduce_chunk, solve_labels
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 
 N_S, N_T, REG = 7, 61, 1e-6
@@ -25,9 +26,39 @@ def solve(comm, reduction, chunk=N_T, reg=REG, n_s=N_S):
     return support, solve_labels(comm, pair, support, square, N_T, reduction)
 
 
+@pytest.fixture(params=[1, 2, 5, 64])
+def rows_of_a_piece(request, monkeypatch):
+    monkeypatch.setattr(reduction_module, "FEWEST_ROWS", request.param)
+    assert piece_rows(N_S, N_T) == request.param
+
+
 @pytest.mark.parametrize("reduction", [QR, NORMAL], ids=lambda r: r.name)
 @pytest.mark.parametrize("chunk", [N_T, 10, 2])
-def test_ranks_and_chunks_change_nothing(comm, reduction, chunk):
+def test_ranks_change_no_bit(comm, reduction, chunk, rows_of_a_piece):
+    _, together = solve(comm, reduction, chunk)
+    _, alone = solve(MPI.COMM_SELF, reduction, chunk)
+    np.testing.assert_array_equal(together.labels, alone.labels)
+    assert together.loss == alone.loss
+
+
+@pytest.mark.parametrize("n_s", [N_S, 80])
+def test_the_triangle_is_that_of_all_rows(comm, n_s, rows_of_a_piece):
+    support = KernelRegression(comm, kernels(), images(n_s, 0), REG)
+    square = reduce_chunk(comm, support, targets(N_T), np.zeros((n_s + 3, n_s + 3)), QR)
+    x, y = targets(N_T).fetch(0, N_T)
+    matrix = np.hstack([support.target_kernel(x), y])
+    np.testing.assert_array_equal(square, np.triu(square))
+    np.testing.assert_allclose(square.T @ square, matrix.T @ matrix, rtol=0, atol=1e-12 * np.abs(matrix).max() ** 2)
+
+
+def test_pieces_are_many_but_neither_tiny_nor_longer_than_a_step():
+    assert [piece_rows(n, 10_000) for n in (10, 100, 500, 5000)] == [79, 79, 65, 64]
+    assert [piece_rows(10, count) for count in (61, 10**5, 10**6)] == [64, 782, 2048]
+
+
+@pytest.mark.parametrize("reduction", [QR, NORMAL], ids=lambda r: r.name)
+@pytest.mark.parametrize("chunk", [10, 2])
+def test_chunks_change_nothing(comm, reduction, chunk):
     """QR to 1e-10; the normal equations lose as many digits again as the kernel's condition number has."""
     _, together = solve(comm, reduction, chunk)
     _, alone = solve(MPI.COMM_SELF, reduction)

@@ -40,13 +40,14 @@ MAY_IMPORT = {
     "learning": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
     "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi", "method"},
     "run": BELOW_RUN | {"attempt"},
+    "cost": {"mpi", "linalg"},  # of these, arithmetic alone
     "methods": BELOW_RUN | {"run"},
     "api": BELOW_RUN | {"run"},
     "neural_tangents": {"api", "errors"},
     "bench": BELOW_RUN | {"run", "methods"},
     "paper": {"errors", "method", "config", "schema", "data", "io"},
     "cluster": {"errors", "plugins", "whole_file", "attempt", "config", "schema", "progress", "io", "method"},
-    "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema"},
+    "commands": BELOW_RUN | {"attempt", "run", "bench", "cluster", "paper", "launcher", "schema", "cost"},
 }
 MPI_FREE = ("errors", "whole_file", "digest", "hdf5", "attempt", "launcher", "architecture", "schema", "config",
             "jax_runtime", "progress", "gpu", "data", "kernels", "cluster", "labels_file", "torch_file", "api",
@@ -104,7 +105,7 @@ def test_the_registry_loads_no_configuration():
 
 LOGIN_NODE = ["hpcdistill.config", "hpcdistill.methods.kip",
               "hpcdistill.__main__", "hpcdistill.io.checkpoint", "hpcdistill.cluster.submission",
-              "hpcdistill.cluster.watch", "hpcdistill.cluster.task"]  # fmt: skip
+              "hpcdistill.cluster.watch", "hpcdistill.cluster.task", "hpcdistill.cost.scaling"]  # fmt: skip
 
 
 @pytest.mark.parametrize("module", LOGIN_NODE)

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.io.checkpoint import Checkpoint
+from hpcdistill.io.exchanged import ATTRIBUTE, IN_WORDS, Exchanged, size_in_words
 from hpcdistill.io.figures.style import house_style
 from hpcdistill.io.report import pictures
 from hpcdistill.io.report.facts import Facts
@@ -16,7 +17,7 @@ from hpcdistill.io.report.pictures import Published
 from hpcdistill.io.report.typed_records import Measurements, measurements
 
 #: Attributes that are shown elsewhere in the report, or say nothing to a reader.
-_ELSEWHERE = ("config", "class_names", "complete", "method", "dataset", "architecture", "step")
+_ELSEWHERE = ("config", "class_names", "complete", "method", "dataset", "architecture", "step", ATTRIBUTE)
 
 
 def report(checkpoint: Checkpoint, records: Sequence[dict[str, Any]], published: Published) -> str:
@@ -40,6 +41,7 @@ def report(checkpoint: Checkpoint, records: Sequence[dict[str, Any]], published:
             section("Number of images", pictures.sizes(facts, measured, published), _natural_table(facts, measured)),
             section("Other networks", _kernels_table(measured), _transfer_table(measured)),
             section("Classes", pictures.classes(facts, measured)),
+            section("Exchanged by the ranks", _exchanged(checkpoint)),
         ]
     parts += [section("Configuration", preformatted(str(facts.attribute("config")))), section("Origin", _origin(facts))]
     return page(facts.title, f"{facts.kernel}. Written by hpcdistill {facts.attribute('hpcdistill_version')}.", parts)
@@ -136,6 +138,27 @@ def _transfer_table(measured: Measurements) -> str:
 
 def _over_seeds(accuracies: np.ndarray) -> str:
     return _percent(float(accuracies.mean()), float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None)
+
+
+def _exchanged(checkpoint: Checkpoint) -> str:
+    found = Exchanged.stored(checkpoint)
+    if found is None or not found.messages:
+        return ""
+    messages = sorted(found.messages.items(), key=lambda item: -item[1][1])
+    rows = [
+        (_message(name), f"{calls / found.steps:.4g}", size_in_words(n / found.steps),
+         f"{calls:,}", size_in_words(n))
+        for name, (calls, n) in [*messages, ("all", found.total)]
+    ]  # fmt: skip
+    caption = (
+        f"What rank 0 of {found.ranks} gave to MPI, or got from it, in {found.steps} steps up to step {found.step}: "
+        "evaluations and checkpoints included, messages within ScaLAPACK and HDF5 not"
+    )
+    return table(caption, ("messages", "calls per step", "bytes per step", "calls", "bytes"), rows)
+
+
+def _message(name: str) -> str:
+    return f"{IN_WORDS[name]} ({name})" if name in IN_WORDS else name
 
 
 def _origin(facts: Facts) -> str:

@@ -2,8 +2,10 @@
 
     y_s* = argmin ‖K_ts (K_ss + λI)⁻¹ y_s − y_t‖²
 
-Both ways of solving it reduce the tall matrix `[K_ts  y_t]` (one row per target) to a square one, a few rows at a time
-and on every rank by itself; the ranks' results are merged along a tree at the end of a chunk:
+Both ways of solving it reduce the tall matrix `[K_ts  y_t]` (one row per target) to a square one. A chunk of targets is
+cut into pieces of some rows. Whichever rank is free computes the next; neighbours are merged along a tree (`mpi.tree`).
+Pieces and tree depend on the sizes of chunk and support alone, so that the square matrix is the same, bit for bit, on
+any number of ranks. Rows that are still fewer than the square's are only put together; then they are reduced:
 
 - `QR`: the triangular factor of `[K_ts  y_t]`, which holds R and Qᵀy_t; then `y_s* = (K_ss + λI) K_ts⁺ y_t`.
 - `NORMAL`: the Gram matrix, which squares the condition number; then with ρ = reg/n, as the papers' notebook has it,
@@ -19,38 +21,70 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.linalg
+from scipy.linalg import lapack
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.assemble import Kernels, Targets, support_kernel
 from hpcdistill.learning.krr import KernelRegression
-from hpcdistill.learning.prediction import rows_at_a_time
+from hpcdistill.learning.prediction import FEWEST_ROWS, rows_at_a_time
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.binding import MPI
-from hpcdistill.mpi.collectives import agree, bcast_array, gather_tree, receive_arrays, send_arrays
+from hpcdistill.mpi.collectives import agree, bcast_array
+from hpcdistill.mpi.merging import Merging, merge_dealt
+from hpcdistill.mpi.partition import chunk_ranges
+
+#: A chunk is cut into about so many pieces, unless they would be very small or very large.
+PIECES = 128
+#: Block size within LAPACK's TPQRT.
+_TPQRT_BLOCK = 32
 
 
 @dataclass(frozen=True)
 class Reduction:
-    """A way to reduce rows `[K_ts  y_t]` to a square matrix.
+    """A way to reduce rows `[K_ts  y_t]` to a square matrix of as many columns.
 
     Attributes:
         name: as in the configuration.
-        absorb: takes the square matrix so far and new rows (or another square matrix) and returns the new square.
+        reduce: takes at least as many rows as columns and returns the square.
+        absorb: takes a square and fewer rows than columns and returns the new square.
+        merge: takes two squares and returns that of the rows of both.
         weights: takes the square matrix, the support size and the ridge, and returns `(n, classes)` minimising weights.
         squares: takes the square matrix and `[w; −I]` and returns the sum of squared residuals.
     """
 
     name: str
+    reduce: Callable[[np.ndarray], np.ndarray]
     absorb: Callable[[np.ndarray, np.ndarray], np.ndarray]
     merge: Callable[[np.ndarray, np.ndarray], np.ndarray]
     weights: Callable[[np.ndarray, int, float], np.ndarray]
     squares: Callable[[np.ndarray, np.ndarray], float]
 
+    def reduced(self, rows: np.ndarray) -> np.ndarray:
+        """Return rows as they are, or their square where they are not fewer than it has."""
+        return self.reduce(rows) if len(rows) >= rows.shape[1] else rows
 
-def _qr_absorb(square: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    (r,) = scipy.linalg.qr(np.vstack([square, rows]), mode="r", overwrite_a=True, check_finite=False)
-    return np.ascontiguousarray(r[: len(square)])
+    def joined(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Return what is `reduced` of both: each is a square or fewer rows, and the second no more than the first."""
+        if len(first) < first.shape[1]:
+            return self.reduced(np.vstack([first, second]))
+        return (self.merge if len(second) == len(first) else self.absorb)(first, second)
+
+
+def _qr_reduce(rows: np.ndarray) -> np.ndarray:
+    (r,) = scipy.linalg.qr(rows, mode="r", overwrite_a=True, check_finite=False)
+    return np.ascontiguousarray(r[: rows.shape[1]])
+
+
+def _qr_absorb(square: np.ndarray, rows: np.ndarray, triangular: int = 0) -> np.ndarray:
+    """Return the triangular factor of `[square; rows]`, of which so many last rows are an upper triangle."""
+    block = min(_TPQRT_BLOCK, len(square))
+    r, _, _, _ = lapack.dtpqrt(triangular, block, square, rows)
+    return np.ascontiguousarray(r)
+
+
+def _qr_merge(square: np.ndarray, other: np.ndarray) -> np.ndarray:
+    return _qr_absorb(square, other, len(other))
 
 
 def _qr_weights(square: np.ndarray, n: int, ridge: float) -> np.ndarray:
@@ -68,13 +102,15 @@ def _gram_weights(square: np.ndarray, n: int, ridge: float) -> np.ndarray:
 
 QR = Reduction(
     name="qr",
+    reduce=_qr_reduce,
     absorb=_qr_absorb,
-    merge=_qr_absorb,
+    merge=_qr_merge,
     weights=_qr_weights,
     squares=lambda square, v: float(np.square(square @ v).sum()),
 )
 NORMAL = Reduction(
     name="normal",
+    reduce=lambda rows: rows.T @ rows,
     absorb=lambda square, rows: square + rows.T @ rows,
     merge=np.add,
     weights=_gram_weights,
@@ -91,27 +127,43 @@ class Solution:
     loss: float
 
 
+def piece_rows(n: int, count: int) -> int:
+    """Return how many targets a piece of a chunk of `count` has with a support of `n`: some seconds' worth, at most."""
+    return min(rows_at_a_time(n), max(FEWEST_ROWS, -(-count // PIECES)))
+
+
 def reduce_chunk(
     comm: MPI.Intracomm, regression: KernelRegression, targets: Targets, square: np.ndarray, reduction: Reduction
 ) -> np.ndarray:
-    """Return `square` with all rows of `targets` absorbed, the same on every rank. Collective.
+    """Return `square` with all rows of `targets` absorbed, the same on every rank and any number of them. Collective.
 
     Args:
         regression: on the support whose kernel with the targets is meant.
-        targets: a chunk of the target set; each rank evaluates its share.
+        targets: a chunk of the target set, at least one. All ranks together keep no more than its rows at a time.
         square: `(n + classes, n + classes)` float64, zeros at first.
         reduction: `QR` or `NORMAL`.
+
+    Raises:
+        NotFiniteError: on every rank.
     """
-    local = np.zeros_like(square)
-    with agree(comm):
-        for x, y in targets.local_chunks(comm, rows_at_a_time(regression.n)):
-            rows = np.hstack([regression.target_kernel(x), y])
-            if not np.isfinite(rows).all():
-                raise NotFiniteError("K_ts has entries that are not finite. Use kernel.precision=float64.")
-            local = reduction.absorb(local, rows)
-    merged = gather_tree(comm, (local,), lambda a, b: (reduction.merge(a[0], b[0]),), send_arrays, receive_arrays)
-    total = reduction.merge(square, merged[0]) if merged is not None else np.empty_like(square)
-    return bcast_array(comm, total)
+    columns, length = len(square), piece_rows(regression.n, targets.count)
+    ranges = list(chunk_ranges(targets.count, length))
+
+    def part(number: int) -> np.ndarray:
+        start, stop = ranges[number]
+        x, y = targets.fetch(start, stop)
+        rows = np.hstack([regression.target_kernel(x), y])
+        if not np.isfinite(rows).all():
+            raise NotFiniteError("K_ts has entries that are not finite. Use kernel.precision=float64.")
+        targets.report(stop, targets.count)
+        return reduction.reduced(rows)
+
+    def like(first: int, last: int) -> np.ndarray:
+        return np.empty((min(columns, ranges[last - 1][1] - ranges[first][0]), columns))
+
+    reduced, owner = merge_dealt(comm, Merging(len(ranges), part, reduction.joined, like))
+    total = np.empty_like(square) if reduced is None else reduction.joined(square, reduced)
+    return bcast_array(comm, total, root=owner)
 
 
 def solve_labels(

@@ -92,7 +92,8 @@ def test_a_step_takes_as_long_as_its_slowest_rank():
     assert (two["ranks"], two["seconds_per_step"], two["speed_up"], two["kernel_share"]) == (2, 2.5, 1.6, 0.6)
     assert two["collectives"] == traffic
     cells = dict(zip(STEP_HEADINGS, list(step_table([one, two]))[1], strict=True))
-    assert (cells["Allreduce"], cells["Bcast"], cells["objects"]) == ("3×, 2.5 kB", "1×, 12 B", "2×, 8 B")
+    assert (cells["Allreduce"], cells["Bcast"], cells["small"]) == ("3×, 2.5 kB", "1×, 12 B", "2×, 8 B")
+    assert cells["all"] == "6×, 2.52 kB"
     assert (cells["kernel"], cells["speed-up"]) == ("60.0%", "1.6")
 
 
