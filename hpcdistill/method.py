@@ -6,8 +6,9 @@ rest of the package knows methods by this registry alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,27 @@ _OWN = {
     "label_solve": "hpcdistill.methods.label_solve:METHOD",
     "krr": "hpcdistill.methods.krr:METHOD",
 }
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """Figures of one run at several values of a setting.
+
+    Attributes:
+        setting: what it is called.
+        values: ascending, `(m,)`.
+        figures: `(m,)` each, by name; what was not measured is NaN. Those whose name ends with "accuracy" are.
+    """
+
+    setting: str
+    values: np.ndarray
+    figures: dict[str, np.ndarray]
+
+    def cells(self, i: int) -> list[str]:
+        """Return the value and figures of a row as text."""
+        forms = {name: ".2%" if name.endswith("accuracy") else ".3g" for name in self.figures}
+        figures = [(column[i], forms[name]) for name, column in self.figures.items()]
+        return [f"{self.values[i]:g}", *("–" if value != value else f"{value:{form}}" for value, form in figures)]
 
 
 class Method:
@@ -108,6 +130,14 @@ class Method:
     def steps(self, config: Config) -> int:
         """Return how many steps a run has, 0 where that is not known before."""
         return 0
+
+    def sweep(self, arrays: Mapping[str, np.ndarray]) -> Sweep | None:
+        """Return what a run has measured at several values of one setting; None where it has not.
+
+        Args:
+            arrays: of its checkpoint, by HDF5 path.
+        """
+        return None
 
     def loss_in_words(self, settings: dict[str, Any], history: dict[str, np.ndarray]) -> str:
         """Return a sentence on what its loss is, "" for the papers'.

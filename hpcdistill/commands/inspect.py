@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from hpcdistill.io.checkpoint import Checkpoint
+    from hpcdistill.method import Sweep
 
 HELP = "show what is in a checkpoint; compare several"
 _HISTORY_ROWS = 12
@@ -77,6 +78,7 @@ def _describe(path: Path, checkpoint: Checkpoint) -> None:
     from rich.console import Console
 
     from hpcdistill.io.exchanged import Exchanged
+    from hpcdistill.method import described
 
     console = Console(highlight=False, soft_wrap=True)
     arrays = checkpoint.arrays
@@ -93,6 +95,19 @@ def _describe(path: Path, checkpoint: Checkpoint) -> None:
     console.print("\n".join("  " + line for line in checkpoint.attribute("config").splitlines() if line), markup=False)
     console.print("history", style="bold")
     console.print(_history_table(checkpoint.history()))
+    if sweep := described(checkpoint.attribute("method")).sweep(arrays):
+        console.print(_sweep_table(sweep))
+
+
+def _sweep_table(sweep: Sweep) -> Table:
+    from rich.table import Table
+
+    table = Table(box=None)
+    for name in (sweep.setting, *sweep.figures):
+        table.add_column(name, justify="right")
+    for i in range(len(sweep.values)):
+        table.add_row(*sweep.cells(i))
+    return table
 
 
 def _history_table(history: dict[str, np.ndarray]) -> Table:

@@ -39,7 +39,8 @@ class _Measuring(Method):
 
 def for_evaluation(config: Config) -> Config:
     """Return the configuration of a run in which only the support's kernel matters."""
-    support = dataclasses.replace(config.support, images_per_class=1, init="natural", corruption=0.0)
+    few = min(1, config.support.images_per_class)  # 0 has settings of its own
+    support = dataclasses.replace(config.support, images_per_class=few, init="natural", corruption=0.0)
     return dataclasses.replace(config, support=support)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -119,6 +119,27 @@ def accuracy_by_size(ours: Series, others: Sequence[Series]) -> bytes:
     axes.set_ylabel("test accuracy (%)")
     axes.grid(color="#e4e4e4", linewidth=0.7)
     figure.legend(*axes.get_legend_handles_labels(), loc="outside right upper")
+    return svg(figure)
+
+
+def against_setting(setting: str, values: np.ndarray, figures: Mapping[str, np.ndarray]) -> bytes:
+    """Return an SVG of accuracies in %, and of losses, against a setting that spans orders of magnitude.
+
+    Args:
+        values: `(m,)`, not negative.
+        figures: `(m,)` each, by name; accuracies, as fractions, are those whose name ends so.
+    """
+    accuracies = {name: 100 * column for name, column in figures.items() if name.endswith("accuracy")}
+    losses = {name: column for name, column in figures.items() if name.endswith("loss")}
+    figure = new_figure(9, 3.8)
+    for axes, columns, title in zip(figure.subplots(1, 2), (accuracies, losses), ("accuracy (%)", "loss"), strict=True):
+        for place, (name, column) in enumerate(columns.items()):
+            _draw(axes, Series(name, values, column), place)
+        axes.set_xscale("symlog", linthresh=values[values > 0].min(initial=1.0))
+        axes.set_xlabel(setting)
+        axes.set_ylabel(title)
+        axes.grid(color="#e4e4e4", linewidth=0.7)
+        axes.legend()
     return svg(figure)
 
 

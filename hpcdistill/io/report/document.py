@@ -38,6 +38,7 @@ def report(checkpoint: Checkpoint, records: Sequence[dict[str, Any]], published:
             section("Images", pictures.images(facts)),
             section("Labels", pictures.labels(facts) or paragraph(_why_no_labels(facts))),
             section("Course of the run", pictures.course(facts, measured)),
+            section("Ridges", pictures.sweep(facts), _sweep_table(facts)),
             section("Number of images", pictures.sizes(facts, measured, published), _natural_table(facts, measured)),
             section("Other networks", _kernels_table(measured), _transfer_table(measured)),
             section("Classes", pictures.classes(facts, measured)),
@@ -105,6 +106,14 @@ def _why_no_labels(facts: Facts) -> str:
     if not facts.method.labels:
         return "Natural images with the labels of their classes: one-hot, centred."
     return "The labels are those that the run started with."
+
+
+def _sweep_table(facts: Facts) -> str:
+    sweep = facts.method.sweep(facts.checkpoint.arrays)
+    if sweep is None:
+        return ""
+    rows = [sweep.cells(i) for i in range(len(sweep.values))]
+    return table(f"Figures at each {sweep.setting}, all from one kernel", (sweep.setting, *sweep.figures), rows)
 
 
 def _natural_table(facts: Facts, measured: Measurements) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 
 from hpcdistill.io.export import contact_sheet
 from hpcdistill.io.figures.classes import class_accuracy, confusion_matrix
-from hpcdistill.io.figures.curves import Series, accuracy_by_size, draws, progress
+from hpcdistill.io.figures.curves import Series, accuracy_by_size, against_setting, draws, progress
 from hpcdistill.io.figures.labels import Labels, label_bars, label_covariance
 from hpcdistill.io.report.facts import Facts
 from hpcdistill.io.report.html import chart, chart_with_photographs, photograph
@@ -84,6 +84,15 @@ def _same_size(facts: Facts, measured: Measurements) -> list[Draws]:
 
 def _name(draw: Draws) -> str:
     return f"{draw.images:,} natural images"
+
+
+def sweep(facts: Facts) -> str:
+    """Return accuracy and loss against the setting of which a run has measured several values."""
+    found = facts.method.sweep(facts.checkpoint.arrays)
+    if found is None:
+        return ""
+    caption = f"Accuracy and loss against the {found.setting}, from one kernel."
+    return chart(against_setting(found.setting, found.values, found.figures), f"Each {found.setting}", caption)
 
 
 def sizes(facts: Facts, measured: Measurements, published: Published) -> str:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hpcdistill.errors import ConfigError
-from hpcdistill.method import Method
+from hpcdistill.method import Method, Sweep
 from hpcdistill.schema import key
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hpcdistill.config import Config
 
 SOLVERS = ("cholesky", "conjugate_gradients")
@@ -23,8 +26,8 @@ class KrrConfig:
     regs: tuple[float, ...] = key((), "all images: ridges measured besides solve.reg, from the same kernel", minimum=0)
     kernel_file: str = key("", "all images: read K_ss from a file of `hpcdistill kernel`; empty: compute it")
     solver: str = key("cholesky", "all images: factor K_ss, or iterate where no memory holds it", SOLVERS)
-    precision: str = key("float64", "cholesky: type of K_ss and its factor; float32 takes half the memory, and the "
-                         "solution is refined to krr.tolerance", ("float64", "float32"))  # fmt: skip
+    precision: str = key("float64", "cholesky: type of K_ss and its factor; float32 takes half the memory, and rounds "
+                         "entries; the solution is refined to krr.tolerance", ("float64", "float32"))  # fmt: skip
     tolerance: float = key(1e-8, "where a solution is iterated: residual relative to the labels", above=0, below=1)
     rank: int = key(1000, "conjugate_gradients: columns of K_ss that the preconditioner is made of", minimum=0)
     keep_gib: float = key(2.0, "conjugate_gradients: GiB of K_ss that each rank keeps; the rest is read or computed "
@@ -64,6 +67,17 @@ class Krr(Method):
     def steps(self, config: Config) -> int:
         """See `Method`."""
         return config.of(KrrConfig).draws if config.support.images_per_class else 1
+
+    def sweep(self, arrays: Mapping[str, np.ndarray]) -> Sweep | None:
+        """See `Method`: the ridges."""
+        if "krr/regs" not in arrays or len(arrays["krr/regs"]) < 2:
+            return None
+        regs = arrays["krr/regs"]
+        figures = {"validation accuracy": "validation_accuracy", "test accuracy": "test_accuracy",
+                   "test loss": "test_loss", "residual": "residual"}  # fmt: skip
+        columns = {name: arrays[f"krr/{column}"][regs.argsort()] for name, column in figures.items()}
+        known = {name: column for name, column in columns.items() if (column == column).any()}
+        return Sweep("ridge", regs[regs.argsort()], known)
 
 
 METHOD = Krr()

@@ -11,7 +11,7 @@ import numpy as np
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.learning.prediction import Predictor
 from hpcdistill.learning.tally import Tally
-from hpcdistill.methods.krr import KrrConfig
+from hpcdistill.methods.krr import METHOD, KrrConfig
 from hpcdistill.methods.krr.solutions import Solutions
 from hpcdistill.methods.krr.solve import solve_by_cholesky, solve_by_iteration
 from hpcdistill.mpi.collectives import bcast_object
@@ -99,8 +99,9 @@ class AllImagesDriver(Driver):
     def _say(self) -> None:
         """Say what the test images are predicted with, ridge by ridge."""
         say, solutions = self.experiment.reporter.say, self._solutions
-        for line in solutions.table() if len(solutions.regs) > 1 else []:
-            say(line)
+        if sweep := METHOD.sweep(self.snapshot().arrays):
+            for cells in [[sweep.setting, *sweep.figures], *(sweep.cells(i) for i in range(len(sweep.values)))]:
+                say("  ".join(f"{cell:>19}" for cell in cells))
         accuracy, loss = solutions.figures["test_accuracy"][0], solutions.figures["test_loss"][0]
         say(f"{len(self._source)} natural images, ridge {solutions.regs[0]:g}: test {accuracy:.2%}  loss {loss:.5f}  "
             f"residual {solutions.figures['residual'][0]:.1e}")  # fmt: skip

@@ -70,22 +70,6 @@ class Solutions:
         if test:
             self.figures["test_loss"][self.is_solved] = [one.loss for one in test]
 
-    def table(self) -> list[str]:
-        """Return a line for each ridge, and one of titles where there are several."""
-        with_validation = np.isfinite(self.figures["validation_accuracy"]).any()
-        titles = ["ridge", *(["validation"] if with_validation else []), "test", "loss", "residual"]
-        lines = ["  ".join(f"{title:>10}" for title in titles)]
-        for i in np.argsort(self.regs):
-            if self.is_singular[i]:
-                lines.append(f"{self.regs[i]:10.3g}  K_ss + λI is not positive definite")
-                continue
-            figures = {name: values[i] for name, values in self.figures.items()}
-            columns = [f"{self.regs[i]:.3g}"]
-            columns += [f"{figures['validation_accuracy']:.2%}"] if with_validation else []
-            columns += [f"{figures['test_accuracy']:.2%}", f"{figures['test_loss']:.5f}", f"{figures['residual']:.1e}"]
-            lines.append("  ".join(f"{column:>10}" for column in columns))
-        return lines
-
     def to_arrays(self) -> dict[str, np.ndarray]:
         """Return what `restore` takes."""
         arrays = {"regs": self.regs, "weights": self.weights, "is_solved": self.is_solved.astype(np.uint8),
