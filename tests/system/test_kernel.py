@@ -2,6 +2,7 @@
 
 import os
 import signal
+import sys
 
 import h5py
 import numpy as np
@@ -13,10 +14,14 @@ from test_full_disk import fill
 from hpcdistill import NeuralKernel
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.errors import CheckpointError
+from hpcdistill.hdf5.new_file import NewFile
 from hpcdistill.io.kernel_create import compress
 from hpcdistill.io.kernel_file import KernelFile
+from hpcdistill.kernels.native import supported_targets
+from hpcdistill.whole_file import temporary_name
 
 NETWORK = "conv relu conv relu pool flatten dense"
+SHORT = "conv relu pool flatten dense"
 
 
 def config(folder, **sections):
@@ -228,3 +233,168 @@ def test_no_room(tmp_path, small_disk, ranks):
     fill(small_disk, 1 << 20)
     arguments = command(tmp_path, "--set=data.train_size=200", "--output", small_disk / "k.h5")
     succeed(*arguments, ranks=ranks)  # what is there has its room from the start
+
+
+def refused(result, code, *words):
+    """Check that a command has ended with a code and one line."""
+    assert (result.code, len(result.error_lines)) == (code, 1), result.stderr
+    assert "Traceback" not in result.stderr
+    assert [word for word in words if word not in result.error_lines[0]] == [], result.error_lines[0]
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+@pytest.mark.parametrize("left", [0, 300_000, 1_500_000])
+def test_no_room_to_compress(tmp_path, small_disk, left, ranks):
+    """HDF5 ended the process by a signal here."""
+    config(tmp_path, data={"name": "digits", "train_size": 480})
+    arguments = command(tmp_path, "--output", small_disk / "k.h5", tile=240)
+    succeed(*arguments)
+    before = (small_disk / "k.h5").read_bytes()
+    fill(small_disk, left)
+    refused(run(*arguments, "--compress", ranks=ranks), 4, "k.h5: cannot be written (no space left)")
+    assert sorted(path.name for path in small_disk.iterdir()) == ["ballast", "k.h5"]
+    assert (small_disk / "k.h5").read_bytes() == before
+    (small_disk / "ballast").unlink()
+    succeed(*arguments, "--compress", ranks=ranks)
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+@pytest.mark.parametrize("left", [0, 4096, 20_000])
+def test_no_room_for_the_matrix_that_whitens(tmp_path, small_disk, left, ranks):
+    """HDF5 ended the process by a signal here, too. The matrix has 33 kB."""
+    config(tmp_path, data={"name": "digits", "train_size": 50}, preprocess={"zca": True})
+    fill(small_disk, left)
+    arguments = command(tmp_path, "--output", small_disk / "k.h5")
+    refused(run(*arguments, ranks=ranks), 4, "k.h5.zca.h5: cannot be written", "No space left")
+    assert [path.name for path in small_disk.iterdir()] == ["ballast"]
+
+
+def test_leftovers_of_killed_processes_are_removed(tmp_path):
+    config(tmp_path, data={"name": "digits", "train_size": 20})
+    path, others = tmp_path / "k.h5", [tmp_path / "k.h5.mine.tmp", temporary_name(tmp_path / "other.h5")]
+    left = [temporary_name(path), temporary_name(tmp_path / "k.h5.zca.h5")]
+    for name in (*left, *others):
+        name.write_bytes(b"unfinished")
+    with NewFile(temporary_name(path)):  # which this process writes
+        succeed(*command(tmp_path))
+        assert len(list(tmp_path.glob("k.h5.*.tmp"))) == 2
+    assert all(name.exists() for name in others)
+    assert not any(name.exists() for name in left)
+    succeed(*command(tmp_path))
+    assert list(tmp_path.glob("k.h5.*.tmp")) == others[:1]
+
+
+def compressing(folder):
+    """Whether a process writes the compressed file."""
+    return any(path.stat().st_size > 100_000 for path in folder.glob("k.h5.*.tmp"))
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 75), (signal.SIGKILL, -signal.SIGKILL)])
+def test_ended_while_it_compresses(tmp_path, number, code):
+    write_config(tmp_path / "c.toml", kernel={"architecture": "FC1"}, data={"name": "digits"})
+    succeed(*command(tmp_path, tile=128))
+    before = matrix(tmp_path / "k.h5")
+    process = start([*command_line(0), *map(str, command(tmp_path, "--compress", tile=128))])
+    wait_until(lambda: compressing(tmp_path), "a compressed file that is written", process, every=0.001)
+    process.send_signal(number)
+    assert process.wait(timeout=60) == code
+    assert not KernelFile.open(tmp_path / "k.h5").is_compressed
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), before)
+    succeed(*command(tmp_path, "--compress", tile=128))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["c.toml", "k.h5"]
+    np.testing.assert_array_equal(matrix(tmp_path / "k.h5"), before)
+
+
+def test_another_backend_does_not_go_on(whole, tmp_path):
+    """It would compute other last digits."""
+    config(tmp_path)
+    path, before = tmp_path / "k.h5", whole.read_bytes()
+    path.write_bytes(before)
+    file = KernelFile.open(path)
+    stored = file.attributes["backend"]
+    assert stored == f"native {supported_targets()[0]}"
+    succeed(*command(tmp_path, "--set", "kernel.backend=tangents"))  # there is nothing left to do
+    file.forget((3, 1))
+    for more, environment in ((["--set", "kernel.backend=tangents"], {}),
+                              ([], {"HPCDISTILL_NATIVE_TARGET": supported_targets()[-1]})):  # fmt: skip
+        result = run(*command(tmp_path, *more), prefix=["env", *(f"{k}={v}" for k, v in environment.items())])
+        refused(result, 2, f"k.h5: was begun with backend '{stored}'", "differs in the last digits")
+    succeed(*command(tmp_path, "--set", "kernel.backend=native"))
+    assert path.read_bytes() == before
+
+
+def test_ranks_of_different_backends(tmp_path):
+    config(tmp_path)
+    program = (
+        "import os, sys\nif os.environ['OMPI_COMM_WORLD_RANK'] == '1': os.environ[{!r}] = {!r}\n"
+        "from hpcdistill.__main__ import main\nsys.exit(main())".format(
+            "HPCDISTILL_NATIVE_TARGET", supported_targets()[-1]
+        )
+    )
+    result = run(*command(tmp_path), ranks=2, program=(sys.executable, "-c", program))
+    refused(result, 2, "kernel.backend: rank 0 would use 'native", "and others 'native")
+    assert not (tmp_path / "k.h5").exists()
+
+
+def test_a_kernel_that_is_not_finite(tmp_path):
+    config(tmp_path, data={"name": "digits", "train_size": 20})
+    result = run(*command(tmp_path, "--set", f"kernel.architecture={SHORT}", "--set", "kernel.w_std=1e100"))
+    refused(result, 3, "is not finite", "Use smaller kernel.w_std")
+    assert tiles_there(tmp_path / "k.h5") == 0
+
+
+def test_other_data_than_it_was_begun_with(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (40, 6, 6), dtype=np.uint8)
+    config(tmp_path, data={"name": str(tmp_path / "own.npz"), "train_size": 20})
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(40) % 2)
+    succeed(*command(tmp_path))
+    np.savez(tmp_path / "own.npz", images=images, labels=np.arange(40) // 20)
+    words = ("images or labels are not those that the kernel in", "k.h5 was begun with", "another file with --output")
+    refused(run(*command(tmp_path)), 2, *words)
+
+
+@pytest.mark.parametrize("name", ["inspect", "evaluate", "transfer", "export"])
+def test_a_kernel_where_a_checkpoint_is_wanted(whole, tmp_path, name):
+    arguments = [name, whole, whole] if name == "inspect" else [name, whole]
+    refused(run(*arguments), 2, f"{whole}: is a kernel, which `hpcdistill kernel`", "and no checkpoint")
+
+
+def test_damaged_labels(whole, tmp_path):
+    config(tmp_path)
+    path = tmp_path / "k.h5"
+    path.write_bytes(whole.read_bytes())
+    with h5py.File(path) as file:
+        place = file["row_labels"].id.get_offset()
+    with path.open("r+b") as raw:
+        raw.seek(place)
+        raw.write(b"oops")
+    for ranks, arguments in ((2, command(tmp_path)), (0, ["inspect", path])):
+        refused(run(*arguments, ranks=ranks), 2, "labels, indices or attributes are not those that were written")
+
+
+def test_what_a_damaged_file_is_told_to_have(whole, tmp_path):
+    """Both images of a tile count as one, and checking as no computing."""
+    config(tmp_path)
+    path = tmp_path / "k.h5"
+    path.write_bytes(whole.read_bytes())
+    file = KernelFile.open(path)
+    with path.open("r+b") as raw:
+        for tile in ((3, 1), (1, 3), (5, 0)):
+            raw.seek(file._tile_at(tile))
+            raw.write(b"oops")
+    said = succeed(*command(tmp_path))
+    assert "2 of 253 tiles in" in said
+    assert "251 of 253 tiles are there" in said
+    np.testing.assert_array_equal(matrix(path), matrix(whole))
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_cannot_be_written_to(whole, tmp_path):
+    config(tmp_path)
+    folder = tmp_path / "closed"
+    folder.mkdir()
+    (folder / "k.h5").write_bytes(whole.read_bytes())
+    folder.chmod(0o500)
+    succeed(*command(tmp_path, output="closed/k.h5"))
+    for more in (["--compress"], ["--output", folder / "new.h5"]):
+        refused(run(*command(tmp_path, "--output", folder / "k.h5", *more)), 4, "cannot be written (Permission denied)")
