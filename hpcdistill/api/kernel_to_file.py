@@ -23,6 +23,9 @@ from hpcdistill.run.kernel_matrix import TILE, Images, Telling, compress_once, f
 if TYPE_CHECKING:
     from hpcdistill.api.kernel import NeuralKernel
 
+#: Arguments of `to_hdf5` by what they decide on.
+_ARGUMENTS = {"rows_sha256": "x1", "columns_sha256": "x2", "is_symmetric": "x2", "shape": "images"}
+
 
 def kernel_to_file(
     kernel: NeuralKernel, path: str | os.PathLike[str], x: tuple[ArrayLike, ArrayLike | None], tile: int, comm: Any,
@@ -91,7 +94,8 @@ def _check_same_everywhere(comm: MPI.Intracomm, mine: dict[str, Any]) -> None:
     found = gather_objects(comm, mine)
     for rank, other in enumerate(found):
         if names := [name for name in mine if other[name] != found[0][name]]:
-            raise InputError(f"Rank {rank} gives another {', '.join(names)} than rank 0: all ranks give the same.")
+            said = ", ".join(dict.fromkeys(_ARGUMENTS.get(name, name) for name in names))
+            raise InputError(f"Rank {rank} gives another {said} than rank 0: all ranks give the same.")
 
 
 def _stored(path: Path, wanted: dict[str, Any]) -> KernelFile | None:
