@@ -24,10 +24,7 @@ def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
     Raises:
         CheckpointError: there is none, it is of something else, or not complete.
     """
-    try:
-        file = KernelFile.open(path)
-    except FileNotFoundError:
-        raise CheckpointError(f"{path}: no such file. {_compute(path)}") from None
+    file = KernelFile.open(path)
     if "config" not in file.attributes:
         raise CheckpointError(f"{path}: was written by NeuralKernel.to_hdf5. {_compute(path)}")
     config = parse_stored(file.attributes["config"], where=str(path))

@@ -32,12 +32,12 @@ def tiles_of(experiment: Experiment, x_s: np.ndarray, kernel_file: str) -> Fetch
     Raises:
         CheckpointError: on every rank; the file is of something else, or not complete.
     """
-    with agree(experiment.comm):
-        if not kernel_file:
-            backend = experiment.kernels.ss
-            return computed(backend, backend.prepare(x_s))
-        file = open_kernel(Path(kernel_file), experiment)
+    if kernel_file:
+        file = on_root(experiment.comm, lambda: open_kernel(Path(kernel_file), experiment))
         return lambda rows, columns: file.read(range(*rows), range(*columns))
+    with agree(experiment.comm):
+        backend = experiment.kernels.ss
+        return computed(backend, backend.prepare(x_s))
 
 
 def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progress) -> Shiftable:
