@@ -33,6 +33,7 @@ COMMANDS = {
     "checkpoint.h5": [("inspect", "{}"), ("inspect", "{}", "{}"), ("export", "{}", "--output", "x.npz"),
                       ("export", "{}", "--format", "png", "--output", "x.png"),
                       ("export", "{}", "--format", "html", "--output", "x.html")],
+    "kernel.h5": [("inspect", "{}"), ("export", "{}", "--output", "x.npz")],
     "own.h5": [("prepare", "{}")],
     "own.npz": [("prepare", "{}")],
     "own.pt": [("prepare", "{}")],
@@ -66,6 +67,7 @@ def make_originals(folder):
     """Write one intact file of each kind; return them by name."""
     from reports import make_checkpoint
 
+    from hpcdistill.io.kernel_create import create
     from hpcdistill.torch_file import write_torch
 
     checkpoint = make_checkpoint()
@@ -76,6 +78,8 @@ def make_originals(folder):
         file.attrs.update(checkpoint.attributes)
         for name, array in (checkpoint.arrays | more).items():
             file[name] = array
+    create(folder / "kernel.h5", (50, 50), np.dtype("f8"), 16, is_symmetric=True, attributes={"network": "FC1"},
+           arrays={"row_labels": np.arange(50)})  # fmt: skip
     images = np.random.default_rng(0).integers(0, 256, (30, 6, 6, 3), dtype=np.uint8)
     arrays = {"images": images, "labels": np.arange(30) % 3, "test_images": images[:6], "test_labels": np.arange(6) % 3}
     np.savez(folder / "own.npz", **arrays)
