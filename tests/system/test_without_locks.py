@@ -1,5 +1,6 @@
 """On a file system without locks, as NFS and Lustre may be, everything works."""
 
+import os
 import subprocess
 
 import pytest
@@ -32,3 +33,19 @@ def test_a_run_is_made_resumed_read_and_evaluated(finished_run, tmp_path, withou
     for command in ("inspect", "evaluate", "export"):
         result = run(command, output / "latest.h5", prefix=without_locks)
         assert result.code == 0, result.stderr
+
+
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_a_kernel_is_computed_compressed_and_read(finished_run, tmp_path, without_locks, ranks):
+    """What a killed process has left stays: without locks it might be written at this moment."""
+    left = tmp_path / "k.h5.0123456789ab.tmp"
+    left.touch()
+    arguments = ["kernel", finished_run / "c.toml", "--set=data.train_size=200", "--output", tmp_path / "k.h5"]
+    for more in ([], ["--compress"]):
+        result = run(*arguments, *more, ranks=ranks, prefix=without_locks)
+        assert result.code == 0, result.stderr
+    assert "compressed, complete" in run("inspect", tmp_path / "k.h5", prefix=without_locks).stdout
+    assert left.exists()
+    os.utime(left, (0, 0))  # nobody writes it
+    assert run(*arguments, prefix=without_locks).code == 0
+    assert not left.exists()
