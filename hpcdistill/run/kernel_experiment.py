@@ -1,7 +1,8 @@
 """The kernel matrix of a configuration's images: what it is of, and that it stays that.
 
 With ZCA its last digits depend on the matrix, which depends on the number of ranks that fit it: those of the first
-start. It is kept beside the file, in FILE.zca.h5.
+start. It is kept beside the file, in FILE.zca.h5. They may also depend on whether a node has room for all whitened
+images (`whitened`), since these are whitened in other batches then.
 """
 
 from __future__ import annotations
