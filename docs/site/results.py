@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 
 SOURCE = "jobs/results/README.md"
-_LINK = re.compile(r"\]\((?!https?:|#)([^)#]+)\)")
+_LINK = re.compile(r"\[([^\]]+)\]\((?!https?:|#)([^)#]+)\)")
 
 
 @dataclass(frozen=True)
@@ -32,16 +32,20 @@ def pages(root: Path) -> list[Page]:
 
 def attachments(root: Path) -> list[Path]:
     """Return the files that the sections refer to."""
-    names = {name for name in _LINK.findall((root / SOURCE).read_text()) if "/" not in name}
-    return [path for name in sorted(names) if (path := root / "jobs/results" / name).is_file()]
+    names = {name for _, name in _LINK.findall((root / SOURCE).read_text())}
+    return [path for name in sorted(names) if (path := _attachment(root, name))]
+
+
+def _attachment(root: Path, name: str) -> Path | None:
+    path = root / "jobs/results" / name
+    return path if "/" not in name and path.is_file() else None
 
 
 def _content(title: str, intro: str, body: str, root: Path) -> str:
     def link(match: re.Match) -> str:
-        return match[0] if (root / "jobs/results" / match[1]).is_file() and "/" not in match[1] else "]"
+        return match[0] if _attachment(root, match[2]) else f"{match[1]} (`jobs/results/{match[2]}`)"
 
     text = _LINK.sub(link, body)
-    text = re.sub(r"\[([^\][]+)\](?!\()", r"\1", text)  # what was a link to a folder of the repository
     note = "\n".join(f"    {line}" for line in intro.splitlines())
     return f"# {title}\n\n{text.strip()}\n\n??? note \"Where this was measured, unless it says otherwise\"\n{note}\n"
 
