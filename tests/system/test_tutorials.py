@@ -1,0 +1,88 @@
+"""Tutorials are run as they are printed, in a folder with the checkout's jobs and slurm, and print what they say.
+
+A page's blocks run in order: shell in a shell of its own each, Python in one session, TOML with a title is written to
+that file. A `text` block after them says lines that they print, with … for what differs from machine to machine.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+import documents
+import pytest
+
+TUTORIALS = sorted((documents.ROOT / "docs/tutorials").glob("*.md"))
+#: A session of Python that reads blocks from standard input, and ends each one's output with a line of its own.
+SESSION = r"""
+import sys
+names = {"__name__": "__main__"}
+for length in iter(sys.stdin.readline, ""):
+    exec(compile(sys.stdin.read(int(length)), "tutorial", "exec"), names)
+    print("\0", flush=True)
+"""
+
+
+class Reader:
+    """Somebody who does what a page says, in a folder of their own."""
+
+    def __init__(self, folder):
+        self.folder, self.printed = folder, ""
+        self.environment = os.environ | {"HPCDISTILL_STATE": str(folder / "state"), "MPLBACKEND": "agg"}
+        self.python = subprocess.Popen([sys.executable, "-c", SESSION], cwd=folder, env=self.environment, text=True,
+                                       stdin=subprocess.PIPE, stdout=subprocess.PIPE)  # fmt: skip
+
+    def do(self, block):
+        if block.language == "toml" and block.title:
+            (self.folder / block.title).write_text(block.text)
+        elif block.language == "bash" and block.runs:
+            done = subprocess.run(["bash", "-euo", "pipefail", "-c", block.text], cwd=self.folder, env=self.environment,
+                                  text=True, capture_output=True)  # fmt: skip
+            assert done.returncode == 0, f"{block.text}\n{done.stdout}{done.stderr}"
+            self.printed = done.stdout
+        elif block.language == "python":
+            self.python.stdin.write(f"{len(block.text)}\n{block.text}")
+            self.python.stdin.flush()
+            lines = iter(self.python.stdout.readline, "")
+            self.printed = "".join(iter(lambda: next(lines, "\0\n"), "\0\n"))
+            assert self.python.poll() is None, block.text
+        elif block.language == "text":
+            self.check(block.text)
+
+    def check(self, told):
+        for line in told.splitlines():
+            pattern = ".*".join(re.escape(part) for part in re.split("…", line.strip()))
+            assert re.search(pattern, self.printed), f"{line!r} is not in\n{self.printed}"
+
+    def leave(self):
+        self.python.stdin.close()
+        assert self.python.wait() == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
+def test_tutorial(page, tmp_path):
+    for name in ("jobs", "slurm"):
+        (tmp_path / name).symlink_to(documents.ROOT / name)
+    reader = Reader(tmp_path)
+    for block in documents.blocks(page.read_text()):
+        if "jobs/setup.sh" not in block.text:
+            reader.do(block)
+    reader.leave()
+
+
+def test_readme_python():
+    """The five lines of the README do something useful."""
+    (block,) = [b for b in documents.blocks((documents.ROOT / "README.md").read_text()) if b.language == "python"]
+    done = subprocess.run([sys.executable, "-c", block.text], text=True, capture_output=True, check=True)
+    assert 0.7 < float(done.stdout.split()[-1]) <= 1
+
+
+def test_a_reader_notices(tmp_path):
+    """Tests of tutorials can fail: on a wrong exit code, a wrong output, an exception."""
+    for text in ("```bash\nfalse\n```\n", "```bash\necho 1\n```\n\n```text\n2\n```\n", "```python\n1/0\n```\n"):
+        reader = Reader(tmp_path)
+        with pytest.raises(AssertionError):
+            for block in documents.blocks(text):
+                reader.do(block)
+        reader.python.kill()
