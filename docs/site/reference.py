@@ -12,6 +12,7 @@ from typing import Any
 
 import environment
 import files
+
 from hpcdistill import errors
 from hpcdistill.__main__ import __doc__ as main_doc
 from hpcdistill.__main__ import build_parser
@@ -38,8 +39,8 @@ def _settings() -> str:
     return (
         "# Settings\n\nA configuration is a TOML file. Each key has a default; a file says only what differs. On the "
         "command line `--set SECTION.KEY=VALUE` overrides a key. A wrong key is answered with the right ones. The "
-        "resolved configuration is stored in every checkpoint.\n\nThis page is made from `hpcdistill/config.py` and the "
-        "settings of each method.\n\n" + "\n".join(_tables(config_class(own_methods())))
+        "resolved configuration is stored in every checkpoint.\n\nThis page is made from `hpcdistill/config.py` and "
+        "the settings of each method.\n\n" + "\n".join(_tables(config_class(own_methods())))
     )
 
 
@@ -81,7 +82,8 @@ def _commands() -> str:
 
 def _command(name: str, parser: argparse.ArgumentParser, level: int) -> list[str]:
     lines = [f"{'#' * level} {name}\n", _description(parser.description or "")]
-    arguments = [one for one in parser._actions if not isinstance(one, argparse._HelpAction | argparse._SubParsersAction)]
+    others = argparse._HelpAction | argparse._SubParsersAction
+    arguments = [one for one in parser._actions if not isinstance(one, others)]
     if arguments:
         lines += ["| argument | meaning | default |", "|---|---|---|"]
         lines += [f"| `{_invocation(one)}` | {_cell(one.help or '')} | {_default(one)} |" for one in arguments]
@@ -99,9 +101,12 @@ def _subparsers(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
 def _description(text: str) -> str:
     """Return a description as Markdown: what is indented in it are commands."""
     blocks = re.split(r"\n\s*\n", text.strip())
-    return "\n\n".join(
-        f"```bash\n{textwrap.dedent(block)}\n```" if block.startswith("  ") else _escaped(block) for block in blocks
-    ) + "\n"
+    return (
+        "\n\n".join(
+            f"```bash\n{textwrap.dedent(block)}\n```" if block.startswith("  ") else _escaped(block) for block in blocks
+        )
+        + "\n"
+    )
 
 
 def _invocation(action: argparse.Action) -> str:
@@ -123,16 +128,17 @@ def _exit_codes() -> str:
     rows = [part.strip().split(" ", 1) for part in " ".join(codes[1].split()).split(" · ")]
     lines = ["# Exit codes and errors\n", "A batch system learns from the code whether trying again can help.\n",
              "| code | meaning | errors that end with it |", "|---|---|---|"]  # fmt: skip
-    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, errors.HpcDistillError)]
+    base = errors.HpcDistillError
+    classes = [one for one in vars(errors).values() if isinstance(one, type) and issubclass(one, base)]
     for code, meaning in rows:
         names = [f"[`{one.__name__}`](#{one.__name__.lower()})" for one in classes if str(one.exit_code) == code]
         lines.append(f"| {code} | {meaning} | {', '.join(names)} |")
-    lines.append("\nPython programs get these as exceptions, from `hpcdistill.errors`. Each message is one line that says "
-                 "what was wrong, where, and what to do.\n")  # fmt: skip
+    lines.append("\nPython programs get these as exceptions, from `hpcdistill.errors`. Each message is one line that "
+                 "says what was wrong, where, and what to do.\n")  # fmt: skip
     for one in classes:
-        base = f" A `{one.__bases__[0].__name__}`." if one is not errors.HpcDistillError else ""
+        kind = f" A `{one.__bases__[0].__name__}`." if one is not base else ""
         first = " ".join((one.__doc__ or "").split("\n\n")[0].split())
-        lines.append(f"### {one.__name__}\n\n{_escaped(first)}{base} Exit code {one.exit_code}.\n")
+        lines.append(f"### {one.__name__}\n\n{_escaped(first)}{kind} Exit code {one.exit_code}.\n")
     return "\n".join(lines)
 
 

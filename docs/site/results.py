@@ -47,7 +47,7 @@ def _content(title: str, intro: str, body: str, root: Path) -> str:
 
     text = _LINK.sub(link, body)
     note = "\n".join(f"    {line}" for line in intro.splitlines())
-    return f"# {title}\n\n{text.strip()}\n\n??? note \"Where this was measured, unless it says otherwise\"\n{note}\n"
+    return f'# {title}\n\n{text.strip()}\n\n??? note "Where this was measured, unless it says otherwise"\n{note}\n'
 
 
 def _slug(title: str) -> str:

@@ -97,7 +97,9 @@ def test_defaults_of_pages(name):
 
 
 def shown(value):
-    return " ".join(map(str, value)) if isinstance(value, list) else f"{value:g}" if isinstance(value, float) else str(value)
+    if isinstance(value, list):
+        return " ".join(map(str, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def test_defaults_of_helps():
@@ -117,7 +119,8 @@ def test_defaults_of_helps():
 
 def test_reads_what_there_is():
     """The checks above can fail."""
-    text = "say `hpcdistill rum --fast`, or\n```bash\nmpirun -n 2 hpcdistill run jobs/none.toml \\\n  --set kip.stepz=1  # x\n```\n"
+    block = "```bash\nmpirun -n 2 hpcdistill run jobs/none.toml \\\n  --set kip.stepz=1  # x\n```\n"
+    text = f"say `hpcdistill rum --fast`, or\n{block}"
     first, second = documents.commands(text)
     assert problem_of(first) == "no command 'rum'"
     assert second == ["run", "jobs/none.toml", "--set", "kip.stepz=1"]
