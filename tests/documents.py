@@ -44,11 +44,20 @@ def without_blocks(text: str) -> str:
     return _FENCE.sub("", text)
 
 
+def code_of(text: str) -> str:
+    """Return what is code in a page: its blocks, and what stands in backticks."""
+    spans = re.findall(r"`[^`\n]+`", without_blocks(text))
+    return "\n".join([*(block.text for block in blocks(text)), *spans])
+
+
+_LAUNCHED = r"(?:[A-Z_]+=\S+ )*(?:(?:mpirun|mpiexec|srun)\b[^`\n]*? )?"
+
+
 def commands(text: str) -> Iterator[list[str]]:
-    """Yield the arguments of each `hpcdistill …` of a page or help, in blocks, lines or `code`, quotes resolved."""
+    """Yield the arguments of each `hpcdistill …` that begins a line or stands in backticks, quotes resolved."""
     joined = re.sub(r"\\\n\s*", " ", text)
-    for found in re.finditer(r"(?:^|[\s`])hpcdistill ((?:[a-z]\w*\b)[^`\n|]*)", joined, re.MULTILINE):
-        line = re.split(r"\s#\s|\s#$| && |; |\s{2,}#", found[1])[0]
+    for found in re.finditer(rf"(?:^[ \t]*|`){_LAUNCHED}hpcdistill ([a-z][^`\n|]*)", joined, re.MULTILINE):
+        line = re.split(r"\s#\s|\s#$| && |; ", found[1])[0]
         try:
             yield shlex.split(line)
         except ValueError:  # an apostrophe of the sentence around it

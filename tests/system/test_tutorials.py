@@ -43,9 +43,11 @@ class Reader:
         elif block.language == "python":
             self.python.stdin.write(f"{len(block.text)}\n{block.text}")
             self.python.stdin.flush()
-            lines = iter(self.python.stdout.readline, "")
-            self.printed = "".join(iter(lambda: next(lines, "\0\n"), "\0\n"))
-            assert self.python.poll() is None, block.text
+            lines = []
+            while (line := self.python.stdout.readline()) != "\0\n":
+                assert line, block.text  # the session has ended
+                lines.append(line)
+            self.printed = "".join(lines)
         elif block.language == "text":
             self.check(block.text)
 
@@ -56,19 +58,24 @@ class Reader:
 
     def leave(self):
         self.python.stdin.close()
-        assert self.python.wait() == 0
+        self.python.wait()
+
+
+@pytest.fixture
+def reader(tmp_path):
+    somebody = Reader(tmp_path)
+    yield somebody
+    somebody.leave()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", TUTORIALS, ids=lambda page: page.stem)
-def test_tutorial(page, tmp_path):
+def test_tutorial(page, reader):
     for name in ("jobs", "slurm"):
-        (tmp_path / name).symlink_to(documents.ROOT / name)
-    reader = Reader(tmp_path)
+        (reader.folder / name).symlink_to(documents.ROOT / name)
     for block in documents.blocks(page.read_text()):
         if "jobs/setup.sh" not in block.text:
             reader.do(block)
-    reader.leave()
 
 
 def test_readme_python():
@@ -83,10 +90,8 @@ WRONG = [documents.Block("bash", "", "false\n", True), documents.Block("text", "
 
 
 @pytest.mark.parametrize("block", WRONG, ids=lambda block: block.language)
-def test_a_reader_notices(block, tmp_path):
+def test_a_reader_notices(block, reader):
     """Tests of tutorials can fail: on a wrong exit code, a wrong output, an exception."""
-    reader = Reader(tmp_path)
     reader.do(documents.Block("bash", "", "echo 1\n", True))
     with pytest.raises(AssertionError):
         reader.do(block)
-    reader.python.kill()
