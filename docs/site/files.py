@@ -8,7 +8,6 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -73,14 +72,14 @@ def _section(name: str, section: dict[str, Any], found: dict[str, dict[str, tupl
     lines = [f"## {name}\n", f"{section['text']}\n", f"| name | type | shape in the example | meaning |{_head(found)}",
              f"|---|---|---|---|{'---|' if len(found) > 1 else ''}"]  # fmt: skip
     everything = {item: form for content in found.values() for item, form in content.items()}
-    for item in sorted(everything, key=lambda item: (item.startswith("attribute"), item)):
-        methods = ", ".join(f"`{where}`" for where, content in found.items() if item in content)
-        meaning = _meaning(item, section["meaning"], name)
+    _check_all_used(everything, section["meaning"], name)
+    for item in sorted(everything, key=lambda item: _place(item, section["meaning"], name)):
+        methods = ", ".join(where for where, content in found.items() if item in content)
+        meaning = list(section["meaning"].values())[_place(item, section["meaning"], name)]
         form, shape = everything[item]
         label = f"`{item}`" if item.startswith("/") else f"attribute `{item.removeprefix('attribute ')}`"
-        only = f" {'all' if methods.count('`') == 2 * len(found) else methods} |" if len(found) > 1 else ""
+        only = f" {'all' if methods == ', '.join(found) else methods} |" if len(found) > 1 else ""
         lines.append(f"| {label} | {form} | {shape} | {meaning} |{only}")
-    _check_all_used(everything, section["meaning"], name)
     return "\n".join(lines) + "\n"
 
 
@@ -88,13 +87,14 @@ def _head(found: dict[str, Any]) -> str:
     return " method |" if len(found) > 1 else ""
 
 
-def _meaning(item: str, meanings: dict[str, str], file: str) -> str:
-    matches = [text for pattern, text in meanings.items() if fnmatch.fnmatchcase(item, pattern)]
-    if not matches:
-        raise ValueError(f"docs/site/hdf5.toml does not say what {item} of {file} is")
-    return matches[0]
+def _place(item: str, meanings: dict[str, str], file: str) -> int:
+    """Return which of the meanings is that of an array or attribute."""
+    for place, pattern in enumerate(meanings):
+        if fnmatch.fnmatchcase(item, pattern):
+            return place
+    raise ValueError(f"docs/site/hdf5.toml does not say what {item} of {file} is")
 
 
-def _check_all_used(items: Iterator[str] | dict[str, Any], meanings: dict[str, str], file: str) -> None:
+def _check_all_used(items: dict[str, Any], meanings: dict[str, str], file: str) -> None:
     if unused := [pattern for pattern in meanings if not fnmatch.filter(items, pattern)]:
         raise ValueError(f"docs/site/hdf5.toml: {file} has no {', '.join(unused)}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import html
 import re
 import textwrap
 from collections.abc import Iterator
@@ -149,4 +150,6 @@ def _cell(text: str) -> str:
 def _escaped(text: str) -> str:
     """Return text of a help as Markdown: `code` stays, what HTML or emphasis would be made of does not."""
     parts = re.split(r"(`[^`]+`)", text)
-    return "".join(part if part.startswith("`") else re.sub(r"([<>*_\[\]])", r"\\\1", part) for part in parts)
+    return "".join(
+        part if part.startswith("`") else re.sub(r"([*_\[\]])", r"\\\1", html.escape(part, False)) for part in parts
+    )

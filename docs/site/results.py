@@ -55,4 +55,4 @@ def _slug(title: str) -> str:
 
 
 def _short(title: str) -> str:
-    return re.split(r"[:,(]", title)[0].strip()
+    return title.partition(" (")[0]
