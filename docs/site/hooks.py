@@ -14,10 +14,16 @@ ROOT = Path(__file__).parents[2]
 
 
 def on_config(config):
-    """Give the section of results its pages."""
-    section = next(entry for entry in config.nav if "Results" in entry)
-    section["Results"] = [f"results/{page.name}" if not page.title else {page.title: f"results/{page.name}"}
-                          for page in results.pages(ROOT)]  # fmt: skip
+    """Give each section the pages of its folder that the navigation leaves out, and that of results its own."""
+    sections = [pages for entry in config.nav for pages in entry.values() if isinstance(pages, list)]
+    for pages in sections:
+        named = [path for page in pages for path in (page.values() if isinstance(page, dict) else [page])]
+        folder = Path(named[0]).parent if named else Path("results")
+        written = (path.relative_to(ROOT / "docs") for path in sorted(ROOT.glob(f"docs/{folder}/*.md")))
+        pages += [str(path) for path in written if str(path) not in named]
+    next(pages for pages in sections if not pages).extend(
+        {page.title: f"results/{page.name}"} if page.title else f"results/{page.name}" for page in results.pages(ROOT)
+    )
     return config
 
 
