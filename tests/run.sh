@@ -79,7 +79,7 @@ tests() {  # tests PROCESSES FOLDER [OPTION …]: each process takes the next te
 }
 
 site() {  # strict: a link, an anchor or a page that leads nowhere is an error
-  mkdocs build --quiet --site-dir "$scratch/site" && python docs/site/check.py "$scratch/site"
+  NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --site-dir "$scratch/site" && python docs/site/check.py "$scratch/site"
 }
 
 lint() {
