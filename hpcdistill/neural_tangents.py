@@ -34,7 +34,7 @@ def kernel_fn(
         `kernel_fn(x1, x2=None, get=None)`: JAX arrays `(n1, n2)`, differentiable; for `get` "ntk" or "nngp" one of
         them, for a tuple of these a named tuple in its order, for None both, as `.nngp` and `.ntk`.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> import hpcdistill.neural_tangents
         >>> kernel_fn = hpcdistill.neural_tangents.kernel_fn("conv relu pool flatten dense")

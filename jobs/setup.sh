@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Make this checkout ready to run: system libraries, .venv, parallel h5py, the compiled extension. Idempotent.
 #
-# usage: bash jobs/setup.sh [--tests]        (--tests adds what tests/run.sh needs: pytest, ruff, mypy, …)
+# usage: bash jobs/setup.sh [--tests]        (--tests adds what tests/run.sh needs: pytest, ruff, mypy, mkdocs, …)
 #
 # It looks first for what is there (modules, prefixes) and installs Debian/Ubuntu packages only for what is missing and
 # only as root or with password-less sudo; otherwise it says what to install and stops. With --tests it installs, as root
@@ -140,7 +140,7 @@ HPCDISTILL_BUILD_MPI=1 pip install --no-build-isolation --editable '.[mpi,sklear
 pip install --no-deps "neural-tangents==0.6.5"   # its metadata asks for TensorFlow, which nothing here uses
 if [ "$want_tests" = yes ]; then
   say "installing test tools"
-  pip install --group test --group lint
+  pip install --group test --group lint --group docs
   # Apart, so that nothing else here finds CuPy where there is no GPU: tests/unit/gpu looks at it.
   pip install --upgrade --no-deps --target .venv/cupy "cupy-cuda13x>=14,<15" "cuda-pathfinder>=1.3.4,<2"
   # What a machine without MPI gets in the place of the one built here: tests/system/test_without_mpi.py.

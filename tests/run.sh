@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Set up what is missing and run all checks: lint, types, tests on one process, the kernel engine under sanitizers, tests
-# on 1 to 4 MPI ranks, end to end, and on a Slurm of its own (where it is installed and may be started, else they skip).
+# Set up what is missing and run all checks: lint, types, the site, tests on one process, the kernel engine under
+# sanitizers, tests on 1 to 4 MPI ranks, end to end, and on a Slurm of its own (where it is installed and may be started,
+# else they skip).
 #
 # usage: bash tests/run.sh [quick | coverage | PART …]
 #
-#   quick      lint and types, then the tests of one process and of 2 MPI ranks, but for the slow ones: while working
+#   quick      lint, types and site, then the tests of one process and of 2 MPI ranks, but for the slow ones: while working
 #   coverage   all of it, and which lines and branches of the package it has reached
 #   PART       lint, unit, sanitize, mpi, system, slurm; none means all
 #
@@ -18,7 +19,7 @@ for part in "${parts[@]}"; do
   case "$part" in
     all|lint|unit|sanitize|mpi|system|slurm) ;;
     quick|coverage) [ $# = 1 ] && continue ;;&
-    *) sed -n '2,12p' "$0" | sed 's/^# \{0,1\}//'; [ "$part" = --help ] && exit 0 || exit 2 ;;
+    *) sed -n '2,13p' "$0" | sed 's/^# \{0,1\}//'; [ "$part" = --help ] && exit 0 || exit 2 ;;
   esac
 done
 bash jobs/setup.sh --tests
@@ -77,8 +78,12 @@ tests() {  # tests PROCESSES FOLDER [OPTION …]: each process takes the next te
     "${selection[@]}" "${@:2}"
 }
 
+site() {  # strict: a link, an anchor or a page that leads nowhere is an error
+  NO_MKDOCS_2_WARNING=1 mkdocs build --quiet --site-dir "$scratch/site" && python docs/site/check.py "$scratch/site"
+}
+
 lint() {
-  ruff check . && ruff format --check . && mypy &&
+  ruff check . && ruff format --check . && mypy && codespell && site &&
     clang-format --dry-run --Werror hpcdistill/native/*.cpp hpcdistill/native/engine/*.[ch]pp \
       hpcdistill/native/cuda/*.cu* tests/native/*.cpp tests/host_cuda/*.hpp
 }
@@ -96,7 +101,7 @@ if wants sanitize; then
   aside sanitize "kernel engine under sanitizers" bash tests/sanitize.sh
 fi
 if wants lint; then
-  say "ruff, mypy, clang-format"
+  say "ruff, mypy, codespell, the site, clang-format"
   check lint lint
 fi
 if wants unit; then

@@ -64,7 +64,7 @@ def distill(
 
     Source: arXiv:2011.00050, arXiv:2107.13034.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_digits
         >>> import hpcdistill
         >>> images, labels = load_digits().images, load_digits().target

@@ -205,7 +205,7 @@ def load(path: str | Path, *settings: str) -> DistilledSet:
         CheckpointError: it cannot be read, or is no checkpoint.
         ConfigError, DataError: a set of somebody else, of which the settings do not say enough, or that does not fit.
 
-    Example:
+    Examples:
         >>> import hpcdistill
         >>> distilled = hpcdistill.load("runs/demo/kip-10/latest.h5")           # doctest: +SKIP
         >>> (distilled.predict(raw_images).argmax(axis=1) == classes).mean()    # doctest: +SKIP

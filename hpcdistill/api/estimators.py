@@ -63,7 +63,7 @@ class NeuralKernelRegressor(RegressorMixin, _NeuralKernelRidge):
         network, kind, w_std, b_std, image_shape, dtype, backend: see `hpcdistill.NeuralKernel`.
         reg: ridge relative to the mean diagonal of the kernel of the training data.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from hpcdistill import NeuralKernelRegressor
         >>> x = np.linspace(-1, 1, 20)[:, None]
@@ -97,7 +97,7 @@ class NeuralKernelClassifier(ClassifierMixin, _NeuralKernelRidge):
         network, kind, w_std, b_std, image_shape, dtype, backend: see `hpcdistill.NeuralKernel`.
         reg: ridge relative to the mean diagonal of the kernel of the training data.
 
-    Example:
+    Examples:
         >>> from sklearn.datasets import load_digits
         >>> from hpcdistill import NeuralKernelClassifier
         >>> images, labels = load_digits(return_X_y=True)

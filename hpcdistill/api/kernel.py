@@ -47,7 +47,7 @@ class NeuralKernel:
     Raises:
         ConfigError: an unknown network, kind, dtype or backend.
 
-    Example:
+    Examples:
         >>> import numpy as np
         >>> from hpcdistill import NeuralKernel
         >>> images = np.random.default_rng(0).normal(size=(4, 8, 8, 1))
@@ -139,7 +139,7 @@ class NeuralKernel:
             NotFiniteError: an entry is infinite, or none.
             StorageError: it cannot be written; tiles that are there stay.
 
-        Example:
+        Examples:
             >>> import h5py, tempfile
             >>> import numpy as np
             >>> from hpcdistill import NeuralKernel

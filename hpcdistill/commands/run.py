@@ -26,9 +26,9 @@ def add_arguments(parser: Parser) -> None:
         """\
         Run the experiment that CONFIG describes. Use as many MPI ranks as you like: the result does not depend on it.
 
-          hpcdistill run jobs/digits_kip.toml
-          mpirun -n 4 hpcdistill run jobs/digits_kip.toml --set kip.steps=100 --output runs/digits
-          mpirun -n 2 hpcdistill run jobs/digits_kip.toml --set kip.steps=100 --output runs/digits --resume
+          hpcdistill run jobs/demo/digits.toml
+          mpirun -n 4 hpcdistill run jobs/demo/digits.toml --set kip.steps=100 --output runs/digits
+          mpirun -n 2 hpcdistill run jobs/demo/digits.toml --set kip.steps=100 --output runs/digits --resume
 
         Names of files in CONFIG are relative to its folder, those in --set to the current one. A run that goes on may
         find its data under another name: what counts is that images and labels are the same.

@@ -29,7 +29,7 @@ def test_resume_falls_back_to_the_checkpoint_before(run_copy, finished_run, dama
     assert f"skipping a damaged checkpoint: {newest}" in result.stdout
     assert f"resuming from {before}" in result.stdout
     with h5py.File(newest) as repaired, h5py.File(finished_run / "out/latest.h5") as wanted:
-        # Mixed precision, on another number of ranks: rounding in float32 may differ (README.md, "Precision").
+        # Mixed precision, on another number of ranks: rounding may differ (docs/how-it-works/determinism.md).
         np.testing.assert_allclose(repaired["support/images"], wanted["support/images"], rtol=0, atol=1e-6)
 
 

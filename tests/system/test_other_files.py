@@ -177,7 +177,7 @@ def test_exported_pictures_and_tensors(finished_run, tmp_path):
 
 
 def test_from_a_folder_of_pictures_to_one_and_to_a_network(tmp_path, monkeypatch):
-    """As the README has it."""
+    """From pictures to a network, in folders with splits; docs/tutorials/own-images.md runs without them."""
     monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
     digits = load_digits()
     for number, (image, label) in enumerate(zip(digits.images[:600], digits.target[:600], strict=True)):
