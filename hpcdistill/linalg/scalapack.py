@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositiveDefiniteError, NumericalError
+from hpcdistill.linalg.blas import widest_blas
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.linalg.factor import Factor, require_matrix
 from hpcdistill.mpi.binding import MPI, missing
@@ -17,7 +18,8 @@ from hpcdistill.mpi.collectives import agree, bcast_object, gather_objects, grea
 try:
     if missing:
         raise ImportError(missing)
-    from hpcdistill.native import _scalapack
+    with widest_blas():
+        from hpcdistill.native import _scalapack
 except ImportError as error:
     raise EnvironmentSetupError(
         f"there is no ScaLAPACK here ({error}), which solve.method=scalapack and large systems on several ranks need. "

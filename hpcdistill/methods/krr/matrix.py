@@ -10,7 +10,7 @@ import numpy as np
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.errors import ConfigError
 from hpcdistill.learning.assemble import Fetch, computed, support_kernel_blockcyclic
-from hpcdistill.linalg.blockcyclic import DEFAULT_BLOCK, BlockCyclic, near_square_grid
+from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Shiftable
 from hpcdistill.linalg.symmetric_whole import SymmetricWhole
 from hpcdistill.methods.krr import KrrConfig
@@ -19,6 +19,8 @@ from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.kernel_source import open_kernel
 
 Progress = Callable[[int, int], None]
+#: Side of a block: large ones are fast where a rank has many, and it is that of a kernel file's tiles.
+_BLOCK = 256
 #: What a rank needs besides its share of K_ss, relative to that, and in all.
 _OVERHEAD, _BESIDES = 1.1, 1 << 29
 
@@ -51,7 +53,7 @@ def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progr
     is_whole = solver == "replicated" or (solver == "auto" and comm.Get_size() == 1)
     _check_memory(experiment, n, n * n * dtype.itemsize, is_whole=is_whole)
     grid = (1, 1) if is_whole else near_square_grid(comm.Get_size())
-    layout = BlockCyclic.of_rank(n, n, DEFAULT_BLOCK, DEFAULT_BLOCK, *grid, 0 if is_whole else comm.Get_rank())
+    layout = BlockCyclic.of_rank(n, n, _BLOCK, _BLOCK, *grid, 0 if is_whole else comm.Get_rank())
     with agree(comm):
         local = support_kernel_blockcyclic(fetch, layout, dtype, progress)
     if is_whole:
