@@ -14,6 +14,8 @@ from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
 from hpcdistill.mpi.partition import Range, square_tiles
 
+#: Rows of a tile that are multiplied together: in float64, they fit a core's cache.
+_STRIP = 256
 #: Side of a tile: large enough for BLAS and for an engine, small enough to be shared out.
 TILE = 1024
 
@@ -48,19 +50,17 @@ class KernelOperator:
 
     def multiply(self, x: np.ndarray) -> np.ndarray:
         """Return K x, `(n, k)` float64, for `x` `(n, k)`; both are the same on every rank. Collective."""
-        product, made = np.zeros(x.shape), 0
+        columns_of_x, product, made = np.ascontiguousarray(x.T), np.zeros(x.shape[::-1]), 0
         to_make = len(self._tiles) - len(self._kept)
         with agree(self._comm):
             for rows, columns in self._tiles:
                 is_kept = (rows, columns) in self._kept
                 tile, i, j = self._tile(rows, columns), slice(*rows), slice(*columns)
-                product[i] += tile @ x[j]
-                if rows != columns:
-                    product[j] += tile.T @ x[i]
+                _add(tile, columns_of_x[:, i], columns_of_x[:, j], product[:, i], product[:, j], rows != columns)
                 if not is_kept:
                     made += 1
                     self._progress(made, to_make)
-        return sum_array(self._comm, product)
+        return np.ascontiguousarray(sum_array(self._comm, product).T)
 
     def _tile(self, rows: Range, columns: Range) -> np.ndarray:
         if (kept := self._kept.get((rows, columns))) is not None:
@@ -70,3 +70,15 @@ class KernelOperator:
             self._room -= tile.nbytes
             self._kept[rows, columns] = tile
         return tile
+
+
+def _add(
+    tile: np.ndarray, x_i: np.ndarray, x_j: np.ndarray, y_i: np.ndarray, y_j: np.ndarray, is_off_diagonal: bool
+) -> None:
+    """Add `x_jᵀ tileᵀ` to y_i and, where the mirror image of the tile is another, `x_iᵀ tile` to y_j, in float64."""
+    for start in range(0, len(tile), _STRIP):
+        here = slice(start, start + _STRIP)
+        strip = tile[here].astype(np.float64, copy=False)
+        y_i[:, here] += x_j @ strip.T
+        if is_off_diagonal:
+            y_j += x_i[:, here] @ strip

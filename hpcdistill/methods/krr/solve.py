@@ -84,7 +84,9 @@ def solve_by_iteration(
                                      config.most_steps, solutions.iterated):  # fmt: skip
         solutions.iterated = state
         worst = float(state.history[-1].max())
-        reporter.advance("residual", *_digits(state, config.tolerance), f"step {state.step}, residual {worst:.1e}")
+        reporter.advance(
+            "conjugate gradients", *_way(state, config.tolerance), f"step {state.step}, residual {worst:.1e}"
+        )
         yield
     for i, weights in enumerate(np.split(state.x, count, axis=1)):
         of_ridge = slice(i * classes, (i + 1) * classes)
@@ -92,11 +94,14 @@ def solve_by_iteration(
         solutions.solved(i, weights, float(state.history[-1, of_ridge].max()), taken)
 
 
-def _digits(state: Progress, tolerance: float) -> tuple[int, int]:
-    """Return how far the residual has come on its way to the tolerance, in hundredths of a digit, and the way."""
+def _way(state: Progress, tolerance: float) -> tuple[int, int]:
+    """Return how much of its way to the tolerance, in digits, the residual has come: per cent, of 100."""
     first, now = state.history[0].max(), max(state.history[-1].max(), tolerance)
-    way = max(1, round(100 * np.log10(max(first / tolerance, 1.0))))
-    return min(way, max(0, round(100 * np.log10(first / now)))), way
+    return (
+        (100, 100)
+        if first <= tolerance
+        else (max(0, round(100 * np.log(first / now) / np.log(first / tolerance))), 100)
+    )
 
 
 def _diagonal(experiment: Experiment, x_s: np.ndarray) -> np.ndarray:
