@@ -5,7 +5,8 @@
 Both ways of solving it reduce the tall matrix `[K_ts  y_t]` (one row per target) to a square one. A chunk of targets is
 cut into pieces of some rows. Whichever rank is free computes the next; neighbours are merged along a tree (`mpi.tree`).
 Pieces and tree depend on the sizes of chunk and support alone, so that the square matrix is the same, bit for bit, on
-any number of ranks. Rows that are still fewer than the square's are only put together; then they are reduced:
+any number of ranks with as many threads each. Rows that are still fewer than the square's are only put together; then
+they are reduced:
 
 - `QR`: the triangular factor of `[K_ts  y_t]`, which holds R and Qᵀy_t; then `y_s* = (K_ss + λI) K_ts⁺ y_t`.
 - `NORMAL`: the Gram matrix, which squares the condition number; then with ρ = reg/n, as the papers' notebook has it,
