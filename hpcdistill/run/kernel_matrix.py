@@ -178,19 +178,15 @@ def _compute(
     """Compute tiles until all are there, or a rank is asked to end. Collective."""
     prepared, total = _prepared(file, images, backend), len(file.tiles())
     with agree(comm), dealing(comm, len(missing)) as numbers:
-        try:
-            for number in numbers:
-                telling.progress(TILE, total - len(missing) + number, total)
-                rows, columns = missing[number]
-                block = to_host(backend.block(prepared("rows", rows), prepared("columns", columns)))
-                if not np.isfinite(block).all():
-                    raise _not_finite(file, rows, columns)
-                file.write((rows, columns), block)
-                if telling.asked is not None and telling.asked.number:
-                    numbers.stop()
-        except BaseException:
-            numbers.stop()
-            raise
+        for number in numbers:
+            telling.progress(TILE, total - len(missing) + number, total)
+            rows, columns = missing[number]
+            block = to_host(backend.block(prepared("rows", rows), prepared("columns", columns)))
+            if not np.isfinite(block).all():
+                raise _not_finite(file, rows, columns)
+            file.write((rows, columns), block)
+            if telling.asked is not None and telling.asked.number:
+                numbers.stop()
         file.flush()
 
 
