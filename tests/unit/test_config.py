@@ -47,6 +47,10 @@ def test_settings_win_over_the_file(tmp_path):
         ("[kernel]\nw_std = 0.0", [], "kernel.w_std must be > 0"),
         ("[kernel]\nkind = 'cntk'", [], "kernel.kind is 'cntk'. Valid: ntk, nngp"),
         ("[support]\nimages_per_class = 0", [], "support.images_per_class must be at least 1 for method 'kip'"),
+        ("[krr]\nregs = 1e-3", [], "krr.regs must be an array of numbers"),
+        ("[krr]\nregs = ['a']", [], "krr.regs must be an array of numbers"),
+        ("[krr]\nregs = [1e-3, -1]", [], "each number in krr.regs must be finite and at least 0, not -1.0"),
+        ("[krr]\nregs = [nan]", [], "each number in krr.regs must be finite and at least 0, not nan"),
         ("[kip]\nwarmup = 301", [], "kip.warmup=301 is longer than the run: kip.steps=300"),
         ("[kip]\nlast_batch = 4999", [], "kip.last_batch=4999 is less than kip.batch=5000"),
         ("x = = 3", [], "not valid TOML"),
@@ -117,3 +121,12 @@ def test_remedies_of_numerical_errors_may_be_taken_on_the_way():
     assert adjusted_keys(old, new) == ["solve.reg: 1e-06 → 0.001", "kip.learning_rate: 0.04 → 0.1"]
     solve = ["method=label_solve"]
     assert why_not_resumed(parse_config("", solve), parse_config("", [*solve, "solve.reg=1e-3"]))
+
+
+def test_arrays_of_numbers_and_files_of_a_method(tmp_path):
+    path = tmp_path / "c.toml"
+    path.write_text('method = "krr"\n[support]\nimages_per_class = 0\n[krr]\nregs = [1, 1e-3]\nkernel_file = "k.h5"\n')
+    config = load_config(path)
+    assert config.krr.regs == (1.0, 1e-3)
+    assert config.krr.kernel_file == str(tmp_path / "k.h5")
+    assert parse_config(config.to_toml()).krr == config.krr
