@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import get_lapack_funcs
+from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.linalg.factor import Factor, require_matrix
 
 #: Rows looked at together when searching for NaN: bounds the temporary memory.
 _ROWS_AT_ONCE = 512
+#: Rows up to which LAPACK factors a matrix in one call. From 16,000 on that of OpenBLAS 0.3.30, SciPy's, ends in a
+#: segmentation fault on several threads.
+_MOST_BY_LAPACK = 12_000
+#: Columns factored together in larger ones.
+_BLOCK = 1024
 
 
 class ReplicatedCholesky(Factor):
@@ -41,7 +46,11 @@ class ReplicatedCholesky(Factor):
         self._lower = not matrix.flags.c_contiguous
         columns = matrix if self._lower else matrix.T
         potrf, self._potrs = get_lapack_funcs(("potrf", "potrs"), dtype=matrix.dtype)
-        self._factor, info = potrf(columns, lower=self._lower, clean=False, overwrite_a=overwrite)
+        if n <= _MOST_BY_LAPACK:
+            self._factor, info = potrf(columns, lower=self._lower, clean=False, overwrite_a=overwrite)
+        else:
+            self._factor = columns if overwrite else columns.copy(order="F")
+            info = _factor_by_blocks(self._factor if self._lower else self._factor.T)
         if info > 0:
             raise NotPositiveDefiniteError(info, n)
 
@@ -62,6 +71,26 @@ class ReplicatedCholesky(Factor):
             return np.zeros(rhs.shape)
         solution, _ = self._potrs(self._factor, rhs.astype(self._factor.dtype, copy=False), lower=self._lower)
         return solution.astype(np.float64, copy=False)
+
+
+def _factor_by_blocks(matrix: np.ndarray) -> int:
+    """Overwrite the lower triangle by its Cholesky factor, block column by block column, as LAPACK does it in one.
+
+    Returns:
+        The first minor that is not positive, or 0.
+    """
+    (potrf,), (trsm,) = get_lapack_funcs(("potrf",), (matrix,)), get_blas_funcs(("trsm",), (matrix,))
+    for start in range(0, len(matrix), _BLOCK):
+        here, below = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
+        left = matrix[here, :start]
+        tile = np.tril(matrix[here, here] - left @ left.T)
+        lower, info = potrf(tile, lower=True, clean=True)
+        if info:
+            return start + info
+        matrix[here, here] = lower + np.triu(matrix[here, here], 1)
+        rest = matrix[below, here] - matrix[below, :start] @ left.T
+        matrix[below, here] = trsm(1.0, lower, np.asfortranarray(rest), side=1, lower=1, trans_a=1, overwrite_b=1)
+    return 0
 
 
 def _require_finite_lower(matrix: np.ndarray) -> None:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
+from hpcdistill.linalg import replicated
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 
 EPSILON = np.finfo(np.float64).eps
@@ -96,3 +97,34 @@ def test_wrong_matrices_are_refused(wrong):
 def test_wrong_right_hand_sides_are_refused(wrong):
     with ReplicatedCholesky(np.eye(3)) as factor, pytest.raises(ValueError, match="right-hand side"):
         factor.solve(wrong)
+
+
+@pytest.mark.parametrize("order", ["C", "F"])
+@pytest.mark.parametrize("overwrite", [False, True])
+@pytest.mark.parametrize("dtype", [np.float64, np.float32])
+@pytest.mark.parametrize("n", [5, 7, 40])
+def test_by_blocks(monkeypatch, order, overwrite, dtype, n):
+    """What is larger than LAPACK takes in one call: the same factor, and the upper triangle stays as it is."""
+    matrix = spd(n).astype(dtype)
+    matrix[np.triu_indices(n, 1)] = 99
+    whole = ReplicatedCholesky(matrix.copy(order=order))
+    monkeypatch.setattr(replicated, "_MOST_BY_LAPACK", 4)
+    monkeypatch.setattr(replicated, "_BLOCK", 7)
+    given = matrix.copy(order=order)
+    blocks, rhs = ReplicatedCholesky(given, overwrite), np.ones((n, 2))
+    bound = {np.float64: 1e-13, np.float32: 1e-5}[dtype]
+    np.testing.assert_allclose(blocks.solve(rhs), whole.solve(rhs), rtol=bound, atol=bound)
+    if overwrite:
+        assert (given[np.triu_indices(n, 1)] == 99).all()
+    else:
+        np.testing.assert_array_equal(given, matrix)
+
+
+@pytest.mark.parametrize("bad", [0, 6, 7, 20, 39])
+def test_by_blocks_the_failing_minor_is_named(monkeypatch, bad):
+    monkeypatch.setattr(replicated, "_MOST_BY_LAPACK", 4)
+    monkeypatch.setattr(replicated, "_BLOCK", 7)
+    matrix = spd(40)
+    matrix[bad, bad] = -1.0
+    with pytest.raises(NotPositiveDefiniteError, match=f"order {bad + 1}"):
+        ReplicatedCholesky(matrix)
