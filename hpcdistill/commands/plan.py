@@ -53,7 +53,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="cores of each rank (default: the profile's, else OMP_NUM_THREADS, else all)")  # fmt: skip
     parser.add_argument("--profile", metavar="PROFILE.toml", help="a cluster: ranks, cores, memory and time limit")
     parser.add_argument("--device", metavar="NAME", default=HERE,
-                        help="whose speeds: this machine's, or those of a device that ship (default: here)")  # fmt: skip
+                        help="whose speeds: this machine's, or of a device that is known (default: here)")  # fmt: skip
+    parser.add_argument("--kernel-file", action="store_true",
+                        help="plan `hpcdistill kernel` with its defaults instead: K_ss of all training images")  # fmt: skip
     parser.add_argument("--measure", action="store_true", help="measure this machine anew")
     parser.add_argument("--json", action="store_true", help="print JSON, in seconds and bytes")
 
@@ -73,7 +75,7 @@ def main(args: argparse.Namespace) -> int:
     numbers = args.ranks or ([profile.ranks] if profile else [1, 2, 4, 8])
     rows, node = plan_rows(case, numbers), _node(profile, cores)
     shortages = [why for ranks in numbers if node and (why := why_too_large(case, ranks, node))]
-    warnings = [*case.work.notes, *shortages, *_too_long(profile, rows)]
+    warnings = [*case.work.notes, *_other_unit(profile, case), *shortages, *_too_long(profile, rows)]
     print(_json(case, rows, warnings)) if args.json else _show(config, case, rows, warnings)
     return 0
 
@@ -83,11 +85,15 @@ def _numbers(text: str) -> list[int]:
 
 
 def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) -> Case:
+    from hpcdistill.cost.kernel_file import kernel_file_work
     from hpcdistill.cost.plan import Case
     from hpcdistill.cost.rates import find_device
+    from hpcdistill.io.tile import DEFAULT_TILE
     from hpcdistill.run.planning import kernel_of, work_of
 
-    work = work_of(config, images)
+    if args.kernel_file:
+        config = dataclasses.replace(config, kernel=dataclasses.replace(config.kernel, precision="float64"))
+    work = kernel_file_work(images, DEFAULT_TILE) if args.kernel_file else work_of(config, images)
     device = find_device(args.device) if args.device != HERE else _here(config, images, work, cores, anew=args.measure)
     return Case(work, images, kernel_of(config), device, cores)
 
@@ -129,12 +135,18 @@ def _node(profile: Profile | None, cores: int) -> Node | None:
     return None if free is None else Node(max(1, len(os.sched_getaffinity(0)) // cores), free)
 
 
+def _other_unit(profile: Profile | None, case: Case) -> list[str]:
+    if profile is None or profile.resources.unit == case.device.unit:
+        return []
+    return [f"ranks of this profile compute on a {profile.resources.unit}, and these are speeds of a "
+            f"{case.device.unit}: choose another --device"]  # fmt: skip
+
+
 def _too_long(profile: Profile | None, rows: list[PlanRow]) -> list[str]:
-    from hpcdistill.progress import duration
+    from hpcdistill.run.planning import why_too_long
 
     return [
-        f"{row.ranks} rank{'s' * (row.ranks > 1)} take about {duration(row.total_seconds)}, and resources.time is "
-        f"{profile.resources.time}: the job is requeued, and goes on"
+        why_too_long(row.total_seconds, row.ranks, profile.resources.time)
         for row in rows
         if profile and row.total_seconds > 60 * profile.time_minutes
     ]
@@ -190,7 +202,7 @@ def _heading(config: Config, case: Case) -> list[str]:
     images, device = case.images, case.device
     shape = "×".join(map(str, images.shape))
     cores = "" if case.on_gpu else f", {case.cores} core{'s' * (case.cores > 1)} a rank"
-    lines = [f"{config.method} on {config.data.name}: {images.train:,} training and {images.test:,} test images "
+    lines = [f"{config.data.name}: {images.train:,} training and {images.test:,} test images "
              f"of {shape}, {case.kernel.network}",
              f"at the speed of {device.title}, measured {device.date}{cores}"]  # fmt: skip
     for phase in case.work.phases:

@@ -17,11 +17,6 @@ def rank_memory(arrays: float) -> float:
     return OVERHEAD * arrays + BESIDES
 
 
-def fewest_nodes(needed_per_node: dict[int, float], available: float) -> int:
-    """Return the smallest number of nodes, of those asked, whose need fits; 0 where none does."""
-    return min((nodes for nodes, needed in needed_per_node.items() if needed <= available), default=0)
-
-
 def parse_memory(text: str) -> float:
     """Return bytes of a size as Slurm writes it: 64G, 64000M; megabytes without a unit.
 

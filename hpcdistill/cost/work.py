@@ -169,6 +169,15 @@ class Work:
         return self.step, *self.others
 
 
+#: What a checkpoint has besides arrays: the configuration, names, and HDF5's own.
+FILE_BESIDES = 20_000
+
+
+def checkpoint_bytes(n: int, images: Images, more: float = 0.0) -> float:
+    """Return the size of a checkpoint: a support with its origin and two pictures of each image, and `more` bytes."""
+    return n * (8 * (images.pixels + images.classes + 1) + 2 * images.pixels) + more + FILE_BESIDES
+
+
 def is_distributed(n: int, place: Place, solver: str) -> bool:
     """Return whether K_ss of a support is factored by all ranks together; on GPUs it is taken to fit one."""
     return solver == "scalapack" or (solver == "auto" and place.ranks > 1 and not place.on_gpu and n >= SCALAPACK_FROM)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from hpcdistill.config import Config
-from hpcdistill.cost.plan import Kernel
+from hpcdistill.cost.plan import Case, Kernel, total_seconds
+from hpcdistill.cost.rates import Device
 from hpcdistill.cost.work import Images, Work
 from hpcdistill.data.registry import KNOWN
 from hpcdistill.errors import ConfigError
 from hpcdistill.method import find_method
+from hpcdistill.progress import duration
 from hpcdistill.run.reading import reading_of
 
 
@@ -64,3 +66,24 @@ def work_of(config: Config, images: Images) -> Work:
             "it, or give its class a function work (hpcdistill.method.Method)."
         )
     return work
+
+
+def seconds_by(config: Config, device: Device, ranks: int, cores: int) -> float | None:
+    """Return the time of a run at speeds that are known, without a look at its data; None where that does not tell.
+
+    Raises:
+        ConfigError: the device has no speed for it.
+    """
+    images = images_of(config, read=False)
+    work = None if images is None else find_method(config.method).work(config, images)
+    if images is None or work is None:
+        return None
+    return total_seconds(Case(work, images, kernel_of(config), device, cores), ranks)
+
+
+def why_too_long(seconds: float, ranks: int, limit: str) -> str:
+    """Return what to say of a run that takes longer than its job may, whose limit is given as its profile has it."""
+    return (
+        f"about {duration(seconds)} on {ranks} rank{'s' * (ranks > 1)}, and resources.time is {limit}: the job will be "
+        "requeued, and go on"
+    )

@@ -39,7 +39,7 @@ MAY_IMPORT = {
     "linalg": {"errors", "gpu", "mpi", "native"},
     "learning": {"errors", "config", "architecture", "jax_runtime", "gpu", "mpi", "kernels", "linalg"},
     "io": {"errors", "whole_file", "digest", "hdf5", "labels_file", "torch_file", "mpi", "method"},
-    "run": BELOW_RUN | {"attempt"},
+    "run": BELOW_RUN | {"attempt", "cost"},
     "cost": {"errors", "whole_file", "mpi", "linalg"},  # of the last two, arithmetic alone
     "methods": BELOW_RUN | {"run", "cost"},
     "api": BELOW_RUN | {"run"},

@@ -13,6 +13,7 @@ from hpcdistill.cost.work import (
     Rows,
     Tiles,
     Work,
+    checkpoint_bytes,
     cholesky_flops,
     is_distributed,
     support_bytes,
@@ -38,9 +39,10 @@ def work_of(config: Config, images: Images) -> Work:
     notes = ["kip.patience may end it before"] if kip.patience else []
     if kip.hours:
         notes.append("kip.hours decides on the number of steps; evaluations are in the time")
+    files = {"a checkpoint": _checkpoint_bytes(config, images, steps)}
     return Work(
-        step, (evaluation,), partial(_rank_bytes, config, images), {"a checkpoint": _checkpoint_bytes(config, images)},
-        kip.hours, "fewer support.images_per_class, or more ranks with solve.method=scalapack", tuple(notes),
+        step, (evaluation,), partial(_rank_bytes, config, images), files, kip.hours,
+        "fewer support.images_per_class, or more ranks with solve.method=scalapack", tuple(notes),
     )  # fmt: skip
 
 
@@ -79,8 +81,7 @@ def _rank_bytes(config: Config, images: Images, place: Place) -> float:
     return support_bytes(n, place, config.solve.method) + 8 * 8 * _learned(config, images) + 8 * 2048 * (2 * n)
 
 
-def _checkpoint_bytes(config: Config, images: Images) -> float:
-    """Return bytes of what is learned, with Adam's two moments of it, and of two sets of pictures to look at."""
-    n = config.support.images_per_class * images.classes
-    average = 2 if config.of(KipConfig).average else 0
-    return 8 * (3 + average) * _learned(config, images) + 2 * n * images.pixels
+def _checkpoint_bytes(config: Config, images: Images, steps: int) -> float:
+    """Return bytes of a checkpoint with Adam's two moments of what is learned, and a history of 8 columns."""
+    n, average = config.support.images_per_class * images.classes, bool(config.of(KipConfig).average)
+    return checkpoint_bytes(n, images, 8 * ((2 + average) * _learned(config, images) + 8 * steps))

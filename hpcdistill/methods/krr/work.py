@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 from hpcdistill.cost.exchange import Messages
 from hpcdistill.cost.scaling import cholesky_bytes
-from hpcdistill.cost.work import Images, Phase, Place, Rows, Tiles, Work, cholesky_flops, support_bytes
+from hpcdistill.cost.work import (
+    Images,
+    Phase,
+    Place,
+    Rows,
+    Tiles,
+    Work,
+    checkpoint_bytes,
+    cholesky_flops,
+    support_bytes,
+)
 from hpcdistill.methods.krr import METHOD, KrrConfig
 
 if TYPE_CHECKING:
@@ -30,7 +40,7 @@ def _of_draws(config: Config, images: Images) -> Work:
                  messages=lambda place: {"Allreduce": (1, 8 * n * n)} if place.ranks > 1 else {})  # fmt: skip
     return Work(
         draw, (), lambda place: support_bytes(n, place, config.solve.method) + 8 * n * (images.pixels + 2048),
-        {"a checkpoint": 8 * n * (images.pixels + images.classes) + 2 * n * images.pixels},
+        {"a checkpoint": checkpoint_bytes(n, images)},
         remedy="fewer support.images_per_class",
     )  # fmt: skip
 
@@ -94,5 +104,4 @@ def _messages(n: int, ridges: int, item_bytes: int, place: Place) -> Messages:
 
 
 def _files(images: Images, ridges: int) -> dict[str, float]:
-    n = images.train
-    return {"a checkpoint": 8 * n * (images.pixels + (1 + ridges) * images.classes) + 2 * n * images.pixels}
+    return {"a checkpoint": checkpoint_bytes(images.train, images, 8 * images.train * ridges * images.classes)}

@@ -6,8 +6,19 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from hpcdistill.cost.exchange import Messages, exchanged_per_chunk
-from hpcdistill.cost.work import Images, Phase, Place, Rows, Tiles, Work, cholesky_flops, support_bytes
+from hpcdistill.cost.work import (
+    Images,
+    Phase,
+    Place,
+    Rows,
+    Tiles,
+    Work,
+    checkpoint_bytes,
+    cholesky_flops,
+    support_bytes,
+)
 from hpcdistill.methods.label_solve import LabelSolveConfig
+from hpcdistill.mpi.partition import piece_rows
 
 if TYPE_CHECKING:
     from hpcdistill.config import Config
@@ -26,14 +37,12 @@ def work_of(config: Config, images: Images) -> Work:
                      cholesky_flops(n) + (12 * n**3 if settings.method == "qr" else cholesky_flops(n)))  # fmt: skip
     return Work(
         chunk, (solution,), lambda place: support_bytes(n, place, config.solve.method) + _rank_bytes(count, columns, n),
-        {"a checkpoint": 8 * (columns**2 + n * (images.pixels + images.classes)) + 2 * n * images.pixels},
+        {"a checkpoint": checkpoint_bytes(n, images, 8 * columns**2)},
         remedy="fewer support.images_per_class",
     )  # fmt: skip
 
 
 def _messages(columns: int, classes: int, count: int, place: Place) -> Messages:
-    from hpcdistill.methods.label_solve.reduction import piece_rows  # not where a configuration is only read
-
     found = exchanged_per_chunk(columns, count, piece_rows(columns - classes, count), place.ranks)
     return {name: (-(-calls // place.ranks), n_bytes // place.ranks) if name in _OF_ALL else (calls, n_bytes)
             for name, (calls, n_bytes) in found.items()}  # fmt: skip
