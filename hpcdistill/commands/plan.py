@@ -55,20 +55,21 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", metavar="NAME", default=HERE,
                         help="whose speeds: this machine's, or of a device that is known (default: here)")  # fmt: skip
     parser.add_argument("--kernel-file", action="store_true",
-                        help="plan `hpcdistill kernel` with its defaults instead: K_ss of all training images")  # fmt: skip
+                        help="plan `hpcdistill kernel`, with its defaults, of the training images instead")  # fmt: skip
     parser.add_argument("--measure", action="store_true", help="measure this machine anew")
     parser.add_argument("--json", action="store_true", help="print JSON, in seconds and bytes")
 
 
 def main(args: argparse.Namespace) -> int:
     """Plan."""
-    from hpcdistill.cost.plan import plan_rows, why_too_large
-    from hpcdistill.run.planning import images_of
-
     if args.measure and args.device != HERE:
         raise ConfigError(f"--measure is for this machine: leave out --device {args.device}.")
     config, profile = load_config(args.config, args.settings), load_profile(args.profile) if args.profile else None
     cores = args.threads or (profile.resources.cpus_per_task if profile else int(os.environ["OMP_NUM_THREADS"]))
+    os.environ["OMP_NUM_THREADS"] = str(min(cores, len(os.sched_getaffinity(0))))
+    from hpcdistill.cost.plan import plan_rows, why_too_large  # NumPy, which reads that once
+    from hpcdistill.run.planning import images_of
+
     images = images_of(config)
     assert images is not None  # data of one's own are read
     case = _case(config, images, cores, args)
@@ -94,11 +95,11 @@ def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) 
     if args.kernel_file:
         config = dataclasses.replace(config, kernel=dataclasses.replace(config.kernel, precision="float64"))
     work = kernel_file_work(images, DEFAULT_TILE) if args.kernel_file else work_of(config, images)
-    device = find_device(args.device) if args.device != HERE else _here(config, images, work, cores, anew=args.measure)
+    device = find_device(args.device) if args.device != HERE else _here(config, images, work, anew=args.measure)
     return Case(work, images, kernel_of(config), device, cores)
 
 
-def _here(config: Config, images: Images, work: Work, cores: int, *, anew: bool) -> Device:
+def _here(config: Config, images: Images, work: Work, *, anew: bool) -> Device:
     """Return this machine's speeds: those that are kept, or measured now where some are missing."""
     from hpcdistill.bench.machine import cpu_model
     from hpcdistill.cost.plan import needed_names
@@ -111,8 +112,7 @@ def _here(config: Config, images: Images, work: Work, cores: int, *, anew: bool)
     kept = kept_device(processor)
     if kept and not anew and needed.keys() <= kept.entries.keys():
         return kept
-    os.environ["OMP_NUM_THREADS"] = str(min(cores, len(os.sched_getaffinity(0))))
-    from hpcdistill.bench.rates import measure_device  # NumPy, which reads that once
+    from hpcdistill.bench.rates import measure_device
 
     kernels = {name: (config.with_architecture(network).architecture, dtype)
                for name, (network, dtype) in needed.items()}  # fmt: skip
