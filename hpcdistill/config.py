@@ -113,6 +113,11 @@ class KernelConfig:
     backend: str = key("auto", "kernel engine: auto, or one by name (`hpcdistill doctor` lists them)")
     precision: str = key("mixed", "mixed: K_ss in float64, K_ts in float32; or one type for both", PRECISIONS)
 
+    @property
+    def types(self) -> tuple[str, str]:
+        """Types of K_ss and K_ts."""
+        return ("float64", "float32") if self.precision == "mixed" else (self.precision, self.precision)
+
 
 @dataclass(frozen=True)
 class SolveConfig:

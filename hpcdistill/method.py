@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hpcdistill.config import Config
+    from hpcdistill.cost.work import Images, Work
     from hpcdistill.data.sampling import Pool
 
 #: The method of a configuration that names none, and all that this package brings.
@@ -130,6 +131,10 @@ class Method:
     def steps(self, config: Config) -> int:
         """Return how many steps a run has, 0 where that is not known before."""
         return 0
+
+    def work(self, config: Config, images: Images) -> Work | None:
+        """Return what a run computes, keeps and writes, for `hpcdistill plan`; None where that is not known before."""
+        return None
 
     def sweep(self, arrays: Mapping[str, np.ndarray]) -> Sweep | None:
         """Return what a run has measured at several values of one setting; None where it has not.

@@ -32,6 +32,11 @@ class Resources:
     array_parallelism: int = key(16, "jobs of a sweep that may run at a time", minimum=1)
     sbatch: Mapping[str, str] = key({}, 'further options of sbatch, such as {constraint = "a100"}')
 
+    @property
+    def unit(self) -> str:
+        """What a rank computes on: a "GPU", or its "core"s; as `cost.rates` calls them."""
+        return "GPU" if self.gpus_per_node else "core"
+
 
 @dataclass(frozen=True)
 class Launch:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import sys
 import textwrap
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -41,6 +43,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--profile", metavar="PROFILE.toml", required=True, help="the cluster; slurm/ has examples")
     parser.add_argument("--sweep", dest="sweeps", metavar="SECTION.KEY=A,B,C", action="append", default=[],
                         help="run with each of these values; several make all combinations")  # fmt: skip
+    parser.add_argument("--device", metavar="NAME",
+                        help="warn of a time limit that is too short at the speed of a device that `hpcdistill plan` "
+                        "knows; without it, at the speed of this processor where that was measured")  # fmt: skip
     parser.add_argument("--wait", action="store_true", help="show states and progress until all is over")
     parser.add_argument("--dry-run", action="store_true", help="check everything and print the batch script only")
 
@@ -53,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
     _refuse_if_busy(request)  # first: of a folder in which a job is at work, that is what matters
     request.check()
     _refuse_if_too_many(request)
+    _warn_of_time(request, args.device)
     if args.dry_run:
         print(find_scheduler(request.profile.executor).script(request))
         return 0
@@ -89,6 +95,24 @@ def _refuse_if_too_many(request: Request) -> None:
             f"a sweep of {len(request.runs)} points: a job array of this cluster has at most {most} (MaxArraySize). "
             "Split it into several submissions, each with a part of the values of one --sweep."
         )
+
+
+def _warn_of_time(request: Request, name: str | None) -> None:
+    """Say where the time limit is shorter than a run takes, by speeds that are known. Nothing is measured."""
+    from hpcdistill.bench.machine import cpu_model
+    from hpcdistill.cost.rates import find_device, kept_device
+    from hpcdistill.run.planning import seconds_by, why_too_long
+
+    profile, device = request.profile, find_device(name) if name else kept_device(cpu_model())
+    if device is None or request.resume or (not name and device.unit != profile.resources.unit):
+        return
+    seconds = [0.0]
+    for run in request.runs:
+        with suppress(*([] if name else [ConfigError])):  # of a device that was asked for it is said what it lacks
+            seconds.append(seconds_by(run.config, device, profile.ranks, profile.resources.cpus_per_task) or 0.0)
+    if max(seconds) > 60 * profile.time_minutes:
+        why = why_too_long(max(seconds), profile.ranks, profile.resources.time)
+        print(f"hpcdistill: note: at the speed of {device.title} a run takes {why}.", file=sys.stderr)
 
 
 def _refuse_if_busy(request: Request) -> None:

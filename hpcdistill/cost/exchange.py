@@ -142,7 +142,7 @@ def exchanged_per_chunk(columns: int, count: int, length: int, ranks: int) -> Me
     Args:
         columns: support images and classes.
         count: targets of the chunk.
-        length: of a piece, from `methods.label_solve.reduction.piece_rows`.
+        length: of a piece, from `mpi.partition.piece_rows`.
         ranks: nothing is exchanged on 1.
     """
     if ranks == 1:

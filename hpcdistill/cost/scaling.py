@@ -82,10 +82,13 @@ def cholesky_seconds(n: int, ranks: int, machine: Machine) -> float:
     seconds = n**3 / 3 / machine.flops / ranks
     if ranks == 1:
         return seconds
-    side = ranks**0.5
-    hops = max(1, steps_of_tree(ranks) // 2)
-    rounds = -(-n // 128)
-    return seconds + hops * (2 * rounds * machine.latency_seconds + 8 * n * n / side / machine.bytes_per_second)
+    rounds = 2 * max(1, steps_of_tree(ranks) // 2) * -(-n // 128)
+    return seconds + rounds * machine.latency_seconds + cholesky_bytes(n, ranks) / machine.bytes_per_second
+
+
+def cholesky_bytes(n: int, ranks: int, item_bytes: int = 8) -> float:
+    """Return what each rank of a grid of several sends in a factorisation."""
+    return max(1, steps_of_tree(ranks) // 2) * item_bytes * n * n / ranks**0.5
 
 
 def message_seconds(messages: Messages, ranks: int, machine: Machine) -> float:

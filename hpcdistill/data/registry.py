@@ -58,6 +58,7 @@ class KnownDataset:
         layouts: how it is published, the preferred one first; empty where it ships with a dependency.
         label_crc32: CRC-32 of the label bytes of the published splits, for formats whose file names do not tell which
             data set they belong to.
+        sizes: training images, test images; then height, width and channels of one.
     """
 
     name: str
@@ -66,6 +67,7 @@ class KnownDataset:
     licence: str
     layouts: tuple[Layout, ...] = ()
     label_crc32: frozenset[int] = field(default_factory=frozenset)
+    sizes: tuple[int, int, int, int, int] = (0, 0, 0, 0, 0)
 
 
 _DIGIT_NAMES = tuple("0123456789")
@@ -202,6 +204,8 @@ _SVHN = Layout(
 _KRIZHEVSKY = "Krizhevsky, Learning multiple layers of features from tiny images, University of Toronto, 2009"
 _NO_CIFAR_LICENCE = "none stated; the authors ask for the citation"
 
+_CIFAR = (50_000, 10_000, 32, 32, 3)
+
 KNOWN: Mapping[str, KnownDataset] = {
     known.name: known
     for known in (
@@ -210,6 +214,7 @@ KNOWN: Mapping[str, KnownDataset] = {
             _DIGIT_NAMES,
             "Alpaydin and Kaynak, Optical recognition of handwritten digits, UCI Machine Learning Repository, 1998",
             "CC BY 4.0",
+            sizes=(1_297, 500, 8, 8, 1),
         ),
         KnownDataset(
             "mnist",
@@ -219,6 +224,7 @@ KNOWN: Mapping[str, KnownDataset] = {
             "CC BY-SA 3.0",
             (_MNIST,),
             frozenset({0xBA07E8EF, 0xEE8604D9}),
+            (60_000, 10_000, 28, 28, 1),
         ),
         KnownDataset(
             "fashion-mnist",
@@ -227,9 +233,10 @@ KNOWN: Mapping[str, KnownDataset] = {
             "MIT",
             (_FASHION,),
             frozenset({0x2ED6E46A, 0x242BC73F}),
+            (60_000, 10_000, 28, 28, 1),
         ),
-        KnownDataset("cifar-10", _CIFAR10_NAMES, _KRIZHEVSKY, _NO_CIFAR_LICENCE, _CIFAR10),
-        KnownDataset("cifar-100", _CIFAR100_NAMES, _KRIZHEVSKY, _NO_CIFAR_LICENCE, _CIFAR100),
+        KnownDataset("cifar-10", _CIFAR10_NAMES, _KRIZHEVSKY, _NO_CIFAR_LICENCE, _CIFAR10, sizes=_CIFAR),
+        KnownDataset("cifar-100", _CIFAR100_NAMES, _KRIZHEVSKY, _NO_CIFAR_LICENCE, _CIFAR100, sizes=_CIFAR),
         KnownDataset(
             "svhn",
             _DIGIT_NAMES,
@@ -237,6 +244,7 @@ KNOWN: Mapping[str, KnownDataset] = {
             "NIPS Workshop on Deep Learning and Unsupervised Feature Learning, 2011",
             "non-commercial use only",
             (_SVHN,),
+            sizes=(73_257, 26_032, 32, 32, 3),
         ),
     )
 }

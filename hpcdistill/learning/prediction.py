@@ -14,15 +14,7 @@ from hpcdistill.learning.tally import Tally, count, no_targets
 from hpcdistill.learning.workspace import workspace_of
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
-
-#: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
-#: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).
-EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**15, 64, 2048
-
-
-def rows_at_a_time(n: int) -> int:
-    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // n))
+from hpcdistill.mpi.partition import rows_at_a_time
 
 
 class Predictor:

@@ -14,6 +14,7 @@ import numpy as np
 
 from hpcdistill.gpu.device import Device, to_host
 from hpcdistill.kernels.base import KernelBackend
+from hpcdistill.linalg.blockcyclic import SCALAPACK_FROM
 from hpcdistill.linalg.factor import Factor
 from hpcdistill.linalg.gpu import GpuCholesky
 from hpcdistill.linalg.replicated import ReplicatedCholesky
@@ -21,8 +22,6 @@ from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import sum_array
 from hpcdistill.mpi.gpu_arrays import sum_gpu_array
 
-#: On CPUs, support size from which on ranks that are several factor `K_ss` together.
-SCALAPACK_FROM = 4096
 #: On a GPU, matrices of float64 of the size of `K_ss` that have to fit its memory: itself, its factor, and room.
 _MATRICES_ON_GPU = 4
 

@@ -27,6 +27,8 @@ import numpy as np
 
 #: Block size used where the caller has no reason for another.
 DEFAULT_BLOCK = 128
+#: On CPUs, support size from which on ranks that are several factor `K_ss` together.
+SCALAPACK_FROM = 4096
 
 
 class Tile(NamedTuple):

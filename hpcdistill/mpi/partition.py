@@ -10,6 +10,11 @@ Range = tuple[int, int]
 PIECE_ELEMENTS = 2**27
 #: The same on the way from one GPU to another through the host: 64 MiB of float64.
 STAGED_ELEMENTS = 2**23
+#: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
+#: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).
+EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**15, 64, 2048
+#: A chunk of Label Solve is cut into about so many pieces, unless they would be very small or very large.
+PIECES = 128
 
 
 def block_range(n: int, size: int, rank: int) -> Range:
@@ -44,3 +49,13 @@ def support_tile(n: int) -> int:
     At least 8, which is a vector of float64: lanes that a tile does not fill cost as much as others.
     """
     return max(8, min(128, -(-n // 4)))
+
+
+def rows_at_a_time(n: int) -> int:
+    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth."""
+    return max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // n))
+
+
+def piece_rows(n: int, count: int) -> int:
+    """Return how many targets a piece of a chunk of `count` has with a support of `n`: some seconds' worth, at most."""
+    return min(rows_at_a_time(n), max(FEWEST_ROWS, -(-count // PIECES)))

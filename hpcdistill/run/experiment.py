@@ -258,8 +258,7 @@ def choose_kernels(
 ) -> Kernels:
     """Return the kernel evaluators in the configured precision; `log` hears of a slow choice. Not collective."""
     architecture, k = config.architecture, config.kernel
-    dtypes = {"float64": ("float64", "float64"), "float32": ("float32", "float32"), "mixed": ("float64", "float32")}
-    dtype_ss, dtype_ts = dtypes[k.precision]
+    dtype_ss, dtype_ts = k.types
     ss = choose_backend(architecture, image_shape, np.dtype(dtype_ss), k.backend, log)
     if dtype_ss == dtype_ts:
         return Kernels(ss, ss)

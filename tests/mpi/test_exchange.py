@@ -11,9 +11,10 @@ from hpcdistill.config import parse_config
 from hpcdistill.cost.exchange import StepSizes, exchanged_per_chunk, exchanged_per_step
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.learning.krr import KernelRegression
-from hpcdistill.methods.label_solve.reduction import QR, piece_rows, reduce_chunk
+from hpcdistill.methods.label_solve.reduction import QR, reduce_chunk
 from hpcdistill.mpi import traffic as traffic_module
 from hpcdistill.mpi.collectives import gather_objects, sum_array
+from hpcdistill.mpi.partition import piece_rows
 from hpcdistill.mpi.traffic import counted
 from hpcdistill.run.experiment import choose_kernels
 from hpcdistill.run.store import MemoryStore

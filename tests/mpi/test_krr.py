@@ -8,10 +8,11 @@ from mpi4py import MPI
 
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.kernels import sweep
-from hpcdistill.learning import assemble, krr, prediction, workspace
+from hpcdistill.learning import assemble, krr, workspace
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.learning.loss import CrossEntropy, SquaredError
 from hpcdistill.learning.workspace import HostWorkspace
+from hpcdistill.mpi import partition
 
 REG = 1e-3
 SIZES = [(1, 1), (5, 7), (13, 3), (9, 50)]  # support, targets: also more ranks than rows, and more support than targets
@@ -53,8 +54,8 @@ def test_any_number_of_ranks_gives_the_same(comm, n_s, n_t, solver, loss):
 @pytest.mark.parametrize(("n_t", "rows"), [(50, 3), (7, 1), (4, 64)])
 def test_an_evaluation_can_be_left_and_taken_up_anywhere(comm, monkeypatch, n_t, rows):
     """On another number of ranks, too: what is counted does not depend on it."""
-    monkeypatch.setattr(prediction, "FEWEST_ROWS", rows)
-    monkeypatch.setattr(prediction, "MOST_ROWS", rows)
+    monkeypatch.setattr(partition, "FEWEST_ROWS", rows)
+    monkeypatch.setattr(partition, "MOST_ROWS", rows)
     support, alone = (KernelRegression(c, kernels(), images(5, 0), REG) for c in (comm, MPI.COMM_SELF))
     whole = KernelRegression(comm, kernels(), images(5, 0), REG).evaluate(labels(5, 0), targets(n_t))
     tallies = list(support.tallies(labels(5, 0), targets(n_t)))

@@ -9,9 +9,9 @@ from mpi4py import MPI
 from hpcdistill.learning.assemble import Targets
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.linalg.scalapack import scalapack_least_squares
-from hpcdistill.methods.label_solve import reduction as reduction_module
-from hpcdistill.methods.label_solve.reduction import NORMAL, QR, piece_rows, reduce_chunk, solve_labels
-from hpcdistill.mpi.partition import block_range, chunk_ranges
+from hpcdistill.methods.label_solve.reduction import NORMAL, QR, reduce_chunk, solve_labels
+from hpcdistill.mpi import partition
+from hpcdistill.mpi.partition import block_range, chunk_ranges, piece_rows
 
 N_S, N_T, REG = 7, 61, 1e-6
 
@@ -28,7 +28,7 @@ def solve(comm, reduction, chunk=N_T, reg=REG, n_s=N_S):
 
 @pytest.fixture(params=[1, 2, 5, 64])
 def rows_of_a_piece(request, monkeypatch):
-    monkeypatch.setattr(reduction_module, "FEWEST_ROWS", request.param)
+    monkeypatch.setattr(partition, "FEWEST_ROWS", request.param)
     assert piece_rows(N_S, N_T) == request.param
 
 

@@ -146,6 +146,7 @@ def test_doctor(ranks):
 
 HELP = {
     "run": ["mpirun -n 4", "--resume", "kernel.architecture", "support.images_per_class", "default"],
+    "plan": ["--ranks", "--profile", "--device", "--measure", "--json"],
     "submit": ["--profile", "--sweep", "--wait", "--dry-run", "resources.partition", "restart.max_restarts"],
     "jobs": ["newest checkpoint"],
     "cancel": ["KillWait", "submit --resume"],

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hpcdistill.config import Config
+    from hpcdistill.cost.work import Images, Work
     from hpcdistill.data.sampling import Pool
 
 
@@ -95,6 +96,12 @@ class Kip(Method):
         """See `Method`."""
         kip = config.of(KipConfig)
         return 0 if kip.hours else kip.steps
+
+    def work(self, config: Config, images: Images) -> Work:
+        """See `Method`."""
+        from hpcdistill.methods.kip.work import work_of
+
+        return work_of(config, images)
 
     def loss_in_words(self, settings: dict[str, Any], history: dict[str, np.ndarray]) -> str:
         """See `Method`."""

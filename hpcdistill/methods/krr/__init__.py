@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from hpcdistill.config import Config
+    from hpcdistill.cost.work import Images, Work
 
 SOLVERS = ("cholesky", "conjugate_gradients")
 
@@ -67,6 +68,12 @@ class Krr(Method):
     def steps(self, config: Config) -> int:
         """See `Method`."""
         return config.of(KrrConfig).draws if config.support.images_per_class else 1
+
+    def work(self, config: Config, images: Images) -> Work:
+        """See `Method`."""
+        from hpcdistill.methods.krr.work import work_of
+
+        return work_of(config, images)
 
     def sweep(self, arrays: Mapping[str, np.ndarray]) -> Sweep | None:
         """See `Method`: the ridges."""

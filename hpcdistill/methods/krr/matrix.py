@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from hpcdistill.cost.memory import BESIDES, OVERHEAD
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.errors import ConfigError
 from hpcdistill.learning.assemble import Fetch, computed, support_kernel_blockcyclic
@@ -14,15 +15,12 @@ from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Shiftable
 from hpcdistill.linalg.symmetric_whole import SymmetricWhole
 from hpcdistill.methods.krr import KrrConfig
+from hpcdistill.methods.krr.work import BLOCK
 from hpcdistill.mpi.collectives import agree, node_communicator, on_root
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.kernel_source import open_kernel
 
 Progress = Callable[[int, int], None]
-#: Side of a block: large ones are fast where a rank has many, and it is that of a kernel file's tiles.
-_BLOCK = 256
-#: What a rank needs besides its share of K_ss, relative to that, and in all.
-_OVERHEAD, _BESIDES = 1.1, 1 << 29
 
 
 def tiles_of(experiment: Experiment, x_s: np.ndarray, kernel_file: str) -> Fetch:
@@ -53,7 +51,7 @@ def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progr
     is_whole = solver == "replicated" or (solver == "auto" and comm.Get_size() == 1)
     _check_memory(experiment, n, n * n * dtype.itemsize, is_whole=is_whole)
     grid = (1, 1) if is_whole else near_square_grid(comm.Get_size())
-    layout = BlockCyclic.of_rank(n, n, _BLOCK, _BLOCK, *grid, 0 if is_whole else comm.Get_rank())
+    layout = BlockCyclic.of_rank(n, n, BLOCK, BLOCK, *grid, 0 if is_whole else comm.Get_rank())
     with agree(comm):
         local = support_kernel_blockcyclic(fetch, layout, dtype, progress)
     if is_whole:
@@ -69,11 +67,11 @@ def _check_memory(experiment: Experiment, n: int, n_bytes: int, *, is_whole: boo
     node = node_communicator(comm)
     here, ranks = node.Get_size(), comm.Get_size()
     share = n_bytes if is_whole else n_bytes / ranks
-    needed, left = here * (_OVERHEAD * share + _BESIDES), on_root(node, available_bytes)
+    needed, left = here * (OVERHEAD * share + BESIDES), on_root(node, available_bytes)
     node.Free()
     with agree(comm):
         if left is not None and needed > left:
-            nodes = -(-(_OVERHEAD * n_bytes + here * _BESIDES) // left)
+            nodes = -(-(OVERHEAD * n_bytes + here * BESIDES) // left)
             raise ConfigError(
                 f"K_ss of {n:,} images takes {n_bytes / 2**30:.1f} GiB, of which {here} rank{'s' * (here > 1)} on this "
                 f"node need {needed / 2**30:.1f} GiB, and {left / 2**30:.1f} GiB are free. Use {nodes:.0f} nodes like "

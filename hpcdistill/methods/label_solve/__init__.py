@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from hpcdistill.method import Method
 from hpcdistill.schema import key
+
+if TYPE_CHECKING:
+    from hpcdistill.config import Config
+    from hpcdistill.cost.work import Images, Work
 
 LABEL_SOLVERS = ("qr", "normal")
 
@@ -30,6 +35,12 @@ class LabelSolve(Method):
     unit = "all of Label Solve"
     shorter = "lower label_solve.chunk"
     resumable = frozenset({"label_solve.chunk"})
+
+    def work(self, config: Config, images: Images) -> Work:
+        """See `Method`."""
+        from hpcdistill.methods.label_solve.work import work_of
+
+        return work_of(config, images)
 
 
 METHOD = LabelSolve()

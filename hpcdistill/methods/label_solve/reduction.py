@@ -28,15 +28,12 @@ from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.assemble import Kernels, Targets, support_kernel
 from hpcdistill.learning.krr import KernelRegression
-from hpcdistill.learning.prediction import FEWEST_ROWS, rows_at_a_time
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, bcast_array
 from hpcdistill.mpi.merging import Merging, merge_dealt
-from hpcdistill.mpi.partition import chunk_ranges
+from hpcdistill.mpi.partition import chunk_ranges, piece_rows
 
-#: A chunk is cut into about so many pieces, unless they would be very small or very large.
-PIECES = 128
 #: Block size within LAPACK's TPQRT.
 _TPQRT_BLOCK = 32
 
@@ -126,11 +123,6 @@ class Solution:
 
     labels: np.ndarray
     loss: float
-
-
-def piece_rows(n: int, count: int) -> int:
-    """Return how many targets a piece of a chunk of `count` has with a support of `n`: some seconds' worth, at most."""
-    return min(rows_at_a_time(n), max(FEWEST_ROWS, -(-count // PIECES)))
 
 
 def reduce_chunk(

@@ -1,0 +1,91 @@
+"""How fast kernels and dense algebra are here, in a few seconds on one rank. Not collective."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+import scipy.linalg
+
+from hpcdistill.architecture import Architecture
+from hpcdistill.bench.machine import cpu_model, now
+from hpcdistill.cost.rates import CORE, GPU, Device, Speed
+from hpcdistill.kernels.select import choose_backend
+
+#: Pairs at least, and seconds that a block takes at least; largest sides of a block; and how often it is timed.
+_PAIRS, _SECONDS, _MOST_ROWS, _MOST_COLUMNS, _ROUNDS = 64, 0.1, 256, 2048, 3
+#: Side of the matrix that is factored.
+_SIDE = 1024
+
+
+def measure_device(
+    kernels: dict[str, tuple[Architecture, str]], shape: tuple[int, int, int], backend: str, support: int
+) -> Device:
+    """Return speeds of this machine, per core as many as `OMP_NUM_THREADS` says, or of its GPU.
+
+    Args:
+        kernels: by name: networks and types.
+        shape: of images, (h, w, c).
+        backend: "auto", or one by name.
+        support: images of the support: blocks have no more rows.
+
+    Raises:
+        ConfigError, EnvironmentSetupError: a backend that cannot serve them.
+    """
+    chosen = {name: choose_backend(architecture, shape, np.dtype(dtype), backend)
+              for name, (architecture, dtype) in kernels.items()}  # fmt: skip
+    on_gpu = any(one.device is not None for one in chosen.values())
+    cores = 1 if on_gpu else int(os.environ.get("OMP_NUM_THREADS", 1))
+    entries = {name: _speed(one, shape, support, cores) for name, one in chosen.items()}
+    gflops = {} if on_gpu else {dtype: _gflops(dtype) / cores for dtype in ("float32", "float64")}
+    return Device(cpu_model() + " and its GPU" * on_gpu, GPU if on_gpu else CORE, entries, gflops, now()[:10])
+
+
+def _speed(backend: Any, shape: tuple[int, int, int], support: int, cores: int) -> Speed:
+    draw, most = np.random.default_rng(0).standard_normal, (min(support, _MOST_ROWS), _MOST_COLUMNS)
+    sides = min(support, 8), -(-_PAIRS // min(support, 8))
+    while True:
+        one, other = (backend.prepare(draw((side, *shape))) for side in sides)
+        seconds = _best(backend, partial(backend.block, one, other), 1)
+        if seconds >= _SECONDS or sides == most:
+            break
+        sides = _larger(sides, most)
+    pairs, ones = sides[0] * sides[1] / cores, np.ones(sides, backend.dtype)
+
+    def differentiate() -> None:
+        sweep = backend.sweep(one)
+        sweep.block(other)
+        sweep.add(ones)
+        sweep.finish()
+
+    forward = _best(backend, partial(backend.block, one, other))
+    return Speed(pairs / forward, pairs / _best(backend, differentiate))
+
+
+def _larger(sides: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
+    """Return sides of which one is twice as long: the shorter one, where it may be."""
+    grow = 0 if sides[0] < most[0] and (sides[0] <= sides[1] or sides[1] == most[1]) else 1
+    if grow == 0:
+        return min(2 * sides[0], most[0]), sides[1]
+    return sides[0], min(2 * sides[1], most[1])
+
+
+def _best(backend: Any, compute: Callable[[], object], rounds: int = _ROUNDS) -> float:
+    seconds = []
+    for _ in range(rounds):
+        started = time.perf_counter()
+        compute()
+        if backend is not None and backend.device is not None:
+            backend.device.synchronize()
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def _gflops(dtype: str) -> float:
+    """Return 10⁹ operations per second of a Cholesky factorisation."""
+    matrix = np.eye(_SIDE, dtype=dtype) * _SIDE + np.ones((_SIDE, _SIDE), dtype)
+    return _SIDE**3 / 3 / 1e9 / _best(None, lambda: scipy.linalg.cholesky(matrix, lower=True, check_finite=False))

@@ -1,0 +1,215 @@
+"""`hpcdistill plan`: what a run costs, before it starts. Needs no MPI."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import textwrap
+from typing import TYPE_CHECKING
+
+from hpcdistill.cluster.profile import Profile, load_profile
+from hpcdistill.commands.arguments import positive
+from hpcdistill.config import Config, load_config
+from hpcdistill.errors import ConfigError
+
+if TYPE_CHECKING:
+    from hpcdistill.cost.plan import Case, Node, PlanRow
+    from hpcdistill.cost.rates import Device
+    from hpcdistill.cost.work import Images, Work
+
+HELP = "say what a run costs before it starts: time, memory, messages, files"
+
+#: What `--device` is called that means this machine.
+HERE = "here"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.formatter_class = argparse.RawDescriptionHelpFormatter
+    parser.description = textwrap.dedent(
+        """\
+        Say what `hpcdistill run CONFIG` costs on several numbers of ranks, without running it.
+
+          hpcdistill plan jobs/demo/digits.toml
+          hpcdistill plan jobs/demo/digits.toml --set kip.steps=1000 --ranks 1,8,64
+          hpcdistill plan jobs/experiments/cifar10_fc_kip.toml --profile slurm/cpu.toml --json
+
+        Speeds are measured on one rank here, in a few seconds, and kept for the next time.
+        """
+    )
+    parser.epilog = textwrap.dedent(
+        """\
+        Time is that of kernel entries and dense algebra: reading data, fitting ZCA, messages and files come on top.
+        """
+    )
+    parser.add_argument("config", metavar="CONFIG.toml", help="what is to be run")
+    parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
+                        help="override one key of the configuration; may be repeated")  # fmt: skip
+    parser.add_argument("--ranks", metavar="N,N,…", type=_numbers, default=None,
+                        help="numbers of ranks (default: 1, 2, 4, 8; with --profile those of its job)")  # fmt: skip
+    parser.add_argument("--threads", metavar="N", type=positive,
+                        help="cores of each rank (default: the profile's, else OMP_NUM_THREADS, else all)")  # fmt: skip
+    parser.add_argument("--profile", metavar="PROFILE.toml", help="a cluster: ranks, cores, memory and time limit")
+    parser.add_argument("--device", metavar="NAME", default=HERE,
+                        help="whose speeds: this machine's, or of a device that is known (default: here)")  # fmt: skip
+    parser.add_argument("--kernel-file", action="store_true",
+                        help="plan `hpcdistill kernel`, with its defaults, of the training images instead")  # fmt: skip
+    parser.add_argument("--measure", action="store_true", help="measure this machine anew")
+    parser.add_argument("--json", action="store_true", help="print JSON, in seconds and bytes")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Plan."""
+    if args.measure and args.device != HERE:
+        raise ConfigError(f"--measure is for this machine: leave out --device {args.device}.")
+    config, profile = load_config(args.config, args.settings), load_profile(args.profile) if args.profile else None
+    cores = args.threads or (profile.resources.cpus_per_task if profile else int(os.environ["OMP_NUM_THREADS"]))
+    os.environ["OMP_NUM_THREADS"] = str(min(cores, len(os.sched_getaffinity(0))))
+    from hpcdistill.cost.plan import plan_rows, why_too_large  # NumPy, which reads that once
+    from hpcdistill.run.planning import images_of
+
+    images = images_of(config)
+    assert images is not None  # data of one's own are read
+    case = _case(config, images, cores, args)
+    numbers = args.ranks or ([profile.ranks] if profile else [1, 2, 4, 8])
+    rows, node = plan_rows(case, numbers), _node(profile, cores)
+    shortages = [why for ranks in numbers if node and (why := why_too_large(case, ranks, node))]
+    warnings = [*case.work.notes, *_other_unit(profile, case), *shortages, *_too_long(profile, rows)]
+    print(_json(case, rows, warnings)) if args.json else _show(config, case, rows, warnings)
+    return 0
+
+
+def _numbers(text: str) -> list[int]:
+    return sorted({positive(part.strip()) for part in text.split(",")})
+
+
+def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) -> Case:
+    from hpcdistill.cost.kernel_file import kernel_file_work
+    from hpcdistill.cost.plan import Case
+    from hpcdistill.cost.rates import find_device
+    from hpcdistill.io.tile import DEFAULT_TILE
+    from hpcdistill.run.planning import kernel_of, work_of
+
+    if args.kernel_file:
+        config = dataclasses.replace(config, kernel=dataclasses.replace(config.kernel, precision="float64"))
+    work = kernel_file_work(images, DEFAULT_TILE) if args.kernel_file else work_of(config, images)
+    device = find_device(args.device) if args.device != HERE else _here(config, images, work, anew=args.measure)
+    return Case(work, images, kernel_of(config), device, cores)
+
+
+def _here(config: Config, images: Images, work: Work, *, anew: bool) -> Device:
+    """Return this machine's speeds: those that are kept, or measured now where some are missing."""
+    from hpcdistill.bench.machine import cpu_model
+    from hpcdistill.cost.plan import needed_names
+    from hpcdistill.cost.rates import keep, kept_device, kernel_name
+    from hpcdistill.run.planning import kernel_of
+
+    kernel, processor = kernel_of(config), cpu_model()
+    needed = {kernel_name(network, kernel.kind, images.shape, dtype, kernel.backend): (network, dtype)
+              for network, dtype in needed_names(work, kernel, images.shape)}  # fmt: skip
+    kept = kept_device(processor)
+    if kept and not anew and needed.keys() <= kept.entries.keys():
+        return kept
+    from hpcdistill.bench.rates import measure_device
+
+    kernels = {name: (config.with_architecture(network).architecture, dtype)
+               for name, (network, dtype) in needed.items()}  # fmt: skip
+    support = config.support.images_per_class * images.classes or images.train
+    device = measure_device(kernels, images.shape, config.kernel.backend, support)
+    keep(processor, device)
+    return device
+
+
+def _node(profile: Profile | None, cores: int) -> Node | None:
+    """Return the nodes of a profile that says their memory; without one this machine; None where nobody knows."""
+    from hpcdistill.cost.memory import parse_memory
+    from hpcdistill.cost.plan import Node
+    from hpcdistill.data.memory import available_bytes
+
+    if profile:
+        memory = profile.resources.memory
+        return Node(profile.resources.tasks_per_node, parse_memory(memory)) if memory else None
+    free = available_bytes()
+    return None if free is None else Node(max(1, len(os.sched_getaffinity(0)) // cores), free)
+
+
+def _other_unit(profile: Profile | None, case: Case) -> list[str]:
+    if profile is None or profile.resources.unit == case.device.unit:
+        return []
+    return [f"ranks of this profile compute on a {profile.resources.unit}, and these are speeds of a "
+            f"{case.device.unit}: choose another --device"]  # fmt: skip
+
+
+def _too_long(profile: Profile | None, rows: list[PlanRow]) -> list[str]:
+    from hpcdistill.run.planning import why_too_long
+
+    return [
+        why_too_long(row.total_seconds, row.ranks, profile.resources.time)
+        for row in rows
+        if profile and row.total_seconds > 60 * profile.time_minutes
+    ]
+
+
+def _json(case: Case, rows: list[PlanRow], warnings: list[str]) -> str:
+    content = {
+        "entries": sum(max(phase.times, 1) * phase.entries for phase in case.work.phases),
+        "flops": sum(max(phase.times, 1) * phase.all_flops for phase in case.work.phases),
+        "phases": [{"name": phase.name, "times": phase.times, "entries": phase.entries, "flops": phase.all_flops}
+                   for phase in case.work.phases],
+        "files": dict(case.work.files), "device": case.device.title, "unit": case.device.unit,
+        "measured": case.device.date, "units_per_rank": case.units,
+        "rows": [dataclasses.asdict(row) for row in rows], "notes": warnings,
+    }  # fmt: skip
+    return json.dumps(content, indent=1)
+
+
+def _show(config: Config, case: Case, rows: list[PlanRow], warnings: list[str]) -> None:
+    from rich.table import Table
+
+    from hpcdistill.cluster.table import table_console
+
+    console, work = table_console(), case.work
+    console.print("\n".join(_heading(config, case)), markup=False)
+    table = Table(box=None)
+    hours = f"{case.device.unit}-hours"
+    for name in ("ranks", f"s / {work.step.name}", f"{work.step.name}s" if work.hours else "", "total", hours,
+                 "GiB / rank", f"MB sent / {work.step.name}, rank"):  # fmt: skip
+        if name:
+            table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        steps = [f"{row.steps:,}"] if work.hours else []
+        table.add_row(str(row.ranks), f"{row.step_seconds:.3g}", *steps, _time(row.total_seconds),
+                      f"{row.device_hours:.3g}", f"{row.rank_bytes / 2**30:.2f}", _mb(row.sent_bytes))  # fmt: skip
+    console.print(table)
+    for one in warnings:
+        console.print(f"note: {one}", markup=False)
+
+
+def _time(seconds: float) -> str:
+    from hpcdistill.progress import duration
+
+    return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
+
+
+def _mb(n_bytes: float) -> str:
+    return f"{n_bytes / 1e6:,.3g}" if n_bytes < 1e8 else f"{n_bytes / 1e6:,.0f}"
+
+
+def _heading(config: Config, case: Case) -> list[str]:
+    """Return what does not depend on the number of ranks."""
+    images, device = case.images, case.device
+    shape = "×".join(map(str, images.shape))
+    cores = "" if case.on_gpu else f", {case.cores} core{'s' * (case.cores > 1)} a rank"
+    lines = [f"{config.data.name}: {images.train:,} training and {images.test:,} test images "
+             f"of {shape}, {case.kernel.network}",
+             f"at the speed of {device.title}, measured {device.date}{cores}"]  # fmt: skip
+    for phase in case.work.phases:
+        times = f"{phase.times:,} × " if phase.times > 1 else ""
+        flops = f", {phase.all_flops:.3g} FLOPs besides" if phase.all_flops else ""
+        lines.append(f"  {phase.name}: {times}{phase.entries:,.0f} kernel entries{flops}")
+    if any(phase.all_flops for phase in case.work.phases) and not device.gflops:
+        lines.append("  FLOPs besides are not in the time: they were not measured there")
+    lines += [f"  {name}: {_mb(n_bytes)} MB" for name, n_bytes in case.work.files.items()]
+    return lines
