@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from hpcdistill.linalg.factor import Shiftable
 from hpcdistill.linalg.symmetric_whole import SymmetricWhole
 from hpcdistill.methods.krr import KrrConfig
 from hpcdistill.methods.krr.work import BLOCK
+from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, node_communicator, on_root
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.kernel_source import open_kernel
@@ -53,12 +55,20 @@ def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progr
     grid = (1, 1) if is_whole else near_square_grid(comm.Get_size())
     layout = BlockCyclic.of_rank(n, n, BLOCK, BLOCK, *grid, 0 if is_whole else comm.Get_rank())
     with agree(comm):
+        form = SymmetricWhole if is_whole else _tiles(comm, layout)
         local = support_kernel_blockcyclic(fetch, layout, dtype, progress)
-    if is_whole:
-        return SymmetricWhole(local)
+    return form(local)
+
+
+def _tiles(comm: MPI.Intracomm, layout: BlockCyclic) -> Callable[[np.ndarray], Shiftable]:
+    """Return what makes tiles over all ranks of this rank's part, before that takes time. Not collective.
+
+    Raises:
+        EnvironmentSetupError: there is no ScaLAPACK.
+    """
     from hpcdistill.linalg.symmetric_tiles import SymmetricTiles  # ScaLAPACK, which an installation may lack
 
-    return SymmetricTiles(comm, layout, local)
+    return partial(SymmetricTiles, comm, layout)
 
 
 def _check_memory(experiment: Experiment, n: int, n_bytes: int, *, is_whole: bool) -> None:
