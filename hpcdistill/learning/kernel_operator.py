@@ -9,15 +9,20 @@ from collections.abc import Callable
 
 import numpy as np
 
+from hpcdistill.gpu.device import to_host
+from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.learning.assemble import Fetch
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
-from hpcdistill.mpi.partition import Range, square_tiles
+from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
 
 #: Rows of a tile that are multiplied together: in float64, they fit a core's cache.
 _STRIP = 256
 #: Side of a tile: large enough for BLAS and for an engine, small enough to be shared out.
 TILE = 1024
+
+#: Images whose kernel with each other is computed for the diagonal: few, but a vector of an engine is used.
+_DIAGONAL_AT_ONCE = 8
 
 
 class KernelOperator:
@@ -82,3 +87,17 @@ def _add(
         y_i[:, here] += x_j @ strip.T
         if is_off_diagonal:
             y_j += x_i[:, here] @ strip
+
+
+def kernel_diagonal(comm: MPI.Intracomm, backend: KernelBackend, x: np.ndarray) -> np.ndarray:
+    """Return the kernel of each image with itself, `(n,)` float64, the same on every rank. Collective.
+
+    Args:
+        x: `(n, h, w, c)`, preprocessed, the same on every rank.
+    """
+    diagonal, (start, stop) = np.zeros(len(x)), block_range(len(x), comm.Get_size(), comm.Get_rank())
+    with agree(comm):
+        for a, b in chunk_ranges(stop - start, _DIAGONAL_AT_ONCE):
+            some = backend.prepare(x[start + a : start + b])
+            diagonal[start + a : start + b] = to_host(backend.block(some, some)).diagonal()
+    return sum_array(comm, diagonal)

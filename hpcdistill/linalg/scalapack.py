@@ -6,6 +6,8 @@ rank is raised on every rank.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositiveDefiniteError, NumericalError
@@ -129,24 +131,74 @@ def scalapack_least_squares(comm: MPI.Intracomm, a_local_rows: np.ndarray, b_loc
     n_cols, n_rhs = bcast_object(comm, (_width(a_local_rows), _width(b_local_rows)))
     with agree(comm):
         _require_rows(a_local_rows, b_local_rows, n_cols, n_rhs)
-    counts = gather_objects(comm, len(a_local_rows))
-    if sum(counts) < n_cols:
-        raise ValueError(f"least squares needs at least as many rows as columns, not {sum(counts)}×{n_cols}")
     if n_cols * n_rhs == 0:
         return np.zeros((n_cols, n_rhs))
-    place = (comm.Get_size(), 1, comm.Get_rank())
-    n_padded = comm.Get_size() * max(counts)
-    a_layout = BlockCyclic.of_rank(n_padded, n_cols, max(counts), min(_QR_BLOCK, n_cols), *place)
-    b_layout = BlockCyclic.of_rank(n_padded, n_rhs, max(counts), min(_QR_BLOCK, n_rhs), *place)
-    a, b = _padded(a_layout, a_local_rows), _padded(b_layout, b_local_rows)
-    _factor_and_solve(comm, a_layout, a, b_layout, b)
-    solution = BlockCyclic.of_rank(n_cols, n_rhs, *b_layout.descriptor[2:], *place)
-    return _replicate(comm, solution, b[: solution.local_shape[0]])
+    system = TallLeastSquares(comm, len(a_local_rows), n_cols, n_rhs)
+    system.a[:], system.b[:] = a_local_rows, b_local_rows
+    return system.solve().x
+
+
+@dataclass(frozen=True)
+class TallSolution:
+    """A least squares solution.
+
+    Attributes:
+        x: `(n, k)` float64, the same on every rank.
+        squares: sum of squared residuals over all rows and columns.
+        condition: largest over smallest diagonal entry of R, which the condition number of A is not below.
+    """
+
+    x: np.ndarray
+    squares: float
+    condition: float
+
+
+class TallLeastSquares:
+    """A tall system whose rows are shared out over the ranks; see `scalapack_least_squares`. Collective over `comm`.
+
+    Args:
+        comm: intracommunicator.
+        m_local: this rank's number of rows.
+        n_cols, n_rhs: columns of A and of B, at least 1, the same on every rank.
+
+    Attributes:
+        a, b: this rank's rows of A and B, float64, to be filled in place, in any order over the ranks.
+
+    Raises:
+        ValueError: on every rank; fewer rows than columns.
+    """
+
+    def __init__(self, comm: MPI.Intracomm, m_local: int, n_cols: int, n_rhs: int) -> None:
+        counts, self._comm = gather_objects(comm, m_local), comm
+        if sum(counts) < n_cols:
+            raise ValueError(f"least squares needs at least as many rows as columns, not {sum(counts)}×{n_cols}")
+        place, longest = (comm.Get_size(), 1, comm.Get_rank()), max(counts)
+        padded = comm.Get_size() * longest
+        self._layouts = [BlockCyclic.of_rank(padded, width, longest, min(_QR_BLOCK, width), *place)
+                         for width in (n_cols, n_rhs)]  # fmt: skip
+        with agree(comm):
+            self._arrays = [layout.zeros() for layout in self._layouts]
+        self.a, self.b = (array[:m_local] for array in self._arrays)
+
+    def solve(self) -> TallSolution:
+        """Return the solution; `a` and `b` are overwritten. Collective.
+
+        Raises:
+            NumericalError: on every rank; A has no full rank.
+        """
+        comm, (a_layout, b_layout), (a, b) = self._comm, self._layouts, self._arrays
+        condition = _factor_and_solve(comm, a_layout, a, b_layout, b)
+        below = b[b_layout.local_to_global()[0] >= a_layout.n_cols]
+        squares = sum_array(comm, np.array([np.square(below).sum()]))
+        solution = BlockCyclic(a_layout.n_cols, *b_layout.common[1:], b_layout.my_row, b_layout.my_col)
+        x = _replicate(comm, solution, b[: solution.local_shape[0]])
+        return TallSolution(x, float(squares[0]), condition)
 
 
 def _factor_and_solve(
     comm: MPI.Intracomm, a_layout: BlockCyclic, a: np.ndarray, b_layout: BlockCyclic, b: np.ndarray
-) -> None:
+) -> float:
+    """Overwrite A and B with factors and solution, and return what R says of the condition number."""
     grid = _make_grid(comm, a_layout)
     try:
         with agree(comm):
@@ -166,6 +218,7 @@ def _factor_and_solve(
             f"least squares: the matrix with {a_layout.n_cols} columns has no full rank (the diagonal of R reaches "
             f"{diagonal.min():.3g}, its largest entry is {diagonal.max():.3g}). Remove dependent columns or regularise."
         )
+    return float(diagonal.max() / diagonal.min())
 
 
 def _require_communicator(comm: MPI.Intracomm) -> None:
@@ -221,9 +274,3 @@ def _require_rows(a: np.ndarray, b: np.ndarray, n_cols: int, n_rhs: int) -> None
         raise ValueError(f"A and B have {a.shape[1]} and {b.shape[1]} columns, on the first rank {n_cols} and {n_rhs}")
     if not (np.isfinite(a).all() and np.isfinite(b).all()):
         raise NotFiniteError("least squares: A or B has NaN or infinite entries")
-
-
-def _padded(layout: BlockCyclic, rows: np.ndarray) -> np.ndarray:
-    local = layout.zeros()
-    local[: len(rows)] = rows
-    return local

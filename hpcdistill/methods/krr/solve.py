@@ -9,14 +9,13 @@ import numpy as np
 
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
-from hpcdistill.learning.kernel_operator import KernelOperator
+from hpcdistill.learning.kernel_operator import KernelOperator, kernel_diagonal
 from hpcdistill.linalg.conjugate_gradients import Progress, conjugate_gradients
 from hpcdistill.linalg.factor import Factor, Shiftable
 from hpcdistill.linalg.partial_cholesky import PartialCholesky
 from hpcdistill.methods.krr import KrrConfig
 from hpcdistill.methods.krr.matrix import tiles_of, whole_or_tiles
 from hpcdistill.methods.krr.solutions import Solutions
-from hpcdistill.mpi.collectives import sum_array
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 from hpcdistill.run.experiment import Experiment
 
@@ -24,8 +23,6 @@ from hpcdistill.run.experiment import Experiment
 _MOST_REFINEMENTS = 100
 #: Images whose kernel with the pivots of a preconditioner is computed together.
 _ROWS_AT_ONCE = 1024
-#: Images whose kernel with each other is computed for the diagonal: few, but a vector of an engine is used.
-_DIAGONAL_AT_ONCE = 8
 
 
 def solve_by_cholesky(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, solutions: Solutions) -> Iterator[None]:
@@ -74,7 +71,7 @@ def solve_by_iteration(
     config, reporter, comm = experiment.config.of(KrrConfig), experiment.reporter, experiment.comm
     fetch, n = tiles_of(experiment, x_s, config.kernel_file), len(x_s)
     operator = KernelOperator(comm, n, fetch, int(config.keep_gib * 2**30), partial(reporter.rows, "tiles of K_ss"))
-    diagonal, columns = _diagonal(experiment, x_s), _columns(experiment, x_s)
+    diagonal, columns = kernel_diagonal(comm, experiment.kernels.ss, x_s), _columns(experiment, x_s)
     seed, progress = experiment.config.seed, partial(reporter.rows, "columns of the preconditioner")
     partial_factor = PartialCholesky(comm, diagonal, columns, config.rank, seed, progress)
     count, classes = len(solutions.regs), y_s.shape[1]
@@ -102,16 +99,6 @@ def _way(state: Progress, tolerance: float) -> tuple[int, int]:
         if first <= tolerance
         else (max(0, round(100 * np.log(first / now) / np.log(first / tolerance))), 100)
     )
-
-
-def _diagonal(experiment: Experiment, x_s: np.ndarray) -> np.ndarray:
-    """Return the diagonal of K_ss, `(n,)` float64. Collective."""
-    backend, diagonal = experiment.kernels.ss, np.zeros(len(x_s))
-    start, stop = block_range(len(x_s), experiment.comm.Get_size(), experiment.comm.Get_rank())
-    for a, b in chunk_ranges(stop - start, _DIAGONAL_AT_ONCE):
-        some = backend.prepare(x_s[start + a : start + b])
-        diagonal[start + a : start + b] = to_host(backend.block(some, some)).diagonal()
-    return sum_array(experiment.comm, diagonal)
 
 
 def _columns(experiment: Experiment, x_s: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:

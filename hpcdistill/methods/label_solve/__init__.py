@@ -12,14 +12,19 @@ if TYPE_CHECKING:
     from hpcdistill.config import Config
     from hpcdistill.cost.work import Images, Work
 
-LABEL_SOLVERS = ("qr", "normal")
+LABEL_SOLVERS = ("qr", "normal", "scalapack")
 
 
 @dataclass(frozen=True)
 class LabelSolveConfig:
     """Section `[label_solve]`."""
 
-    method: str = key("qr", "qr: orthogonal reduction; normal: the papers' notebook", LABEL_SOLVERS)
+    method: str = key(
+        "qr",
+        "qr: orthogonal reduction; normal: the papers' notebook; scalapack: QR over all ranks at once, for "
+        "supports whose square no rank can hold",
+        LABEL_SOLVERS,
+    )
     chunk: int = key(10000, "target images per chunk; progress is saved between chunks", minimum=1)
 
 
@@ -35,6 +40,11 @@ class LabelSolve(Method):
     unit = "all of Label Solve"
     shorter = "lower label_solve.chunk"
     resumable = frozenset({"label_solve.chunk"})
+
+    def driver_of(self, config: Config) -> str:
+        """See `Method`."""
+        is_large = config.of(LabelSolveConfig).method == "scalapack"
+        return "hpcdistill.methods.label_solve.large:LargeLabelSolveDriver" if is_large else self.driver
 
     def work(self, config: Config, images: Images) -> Work:
         """See `Method`."""

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 def work_of(config: Config, images: Images) -> Work:
     """Return the work of a run: chunks of all training images, the solution, and the test images."""
     settings, n = config.of(LabelSolveConfig), config.support.images_per_class * images.classes
+    if settings.method == "scalapack":
+        return _large(n, images)
     chunks = -(-images.train // settings.chunk)
     count, columns = images.train / chunks, n + images.classes
     per_row = 2 if settings.method == "qr" else 1
@@ -39,6 +41,16 @@ def work_of(config: Config, images: Images) -> Work:
         chunk, (solution,), lambda place: support_bytes(n, place, config.solve.method) + _rank_bytes(count, columns, n),
         {"a checkpoint": checkpoint_bytes(n, images, 8 * columns**2)},
         remedy="fewer support.images_per_class",
+    )  # fmt: skip
+
+
+def _large(n: int, images: Images) -> Work:
+    """Return the work where K_ts is kept over all ranks, and solved with at once."""
+    all_targets = Phase("all targets", 1, (Rows(images.train, n),), shared_flops=2 * images.train * n**2)
+    solution = Phase("solution", 1, (Rows(images.test, n),), (Tiles(n),))
+    return Work(
+        all_targets, (solution,), lambda place: 8 * images.train * (n + images.classes) / place.ranks,
+        {"a checkpoint": checkpoint_bytes(n, images)}, remedy="more ranks",
     )  # fmt: skip
 
 
