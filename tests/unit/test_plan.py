@@ -201,14 +201,15 @@ def plan(*words):
     return main(["plan", DIGITS, "--set", "kernel.architecture=FC1", *words])
 
 
-def test_the_command_measures_nothing_that_is_kept(cache, capsys):
+def test_the_command_measures_nothing_that_is_kept(cache, capsys, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # which the command sets
     keep(cpu_model(), DEVICE)
     assert plan("--ranks", "1,64", "--threads", "2") == 0
     shown = capsys.readouterr().out
     assert "1,297 training and 500 test images of 8×8×1, FC1" in shown
     assert "a core, measured 2026-11-27, 2 cores a rank" in shown
     assert "ranks s / step total core-hours GiB / rank MB sent / step, rank" in " ".join(shown.split())
-    assert plan("--ranks", "64,1,1", "--json") == 0
+    assert plan("--ranks", "64,1,1", "--json", "--threads", "1") == 0
     told = json.loads(capsys.readouterr().out)
     assert [row["ranks"] for row in told["rows"]] == [1, 64]
     assert told["rows"][0]["step_seconds"] == pytest.approx(plan_row(jobs_case(), 1).step_seconds)
