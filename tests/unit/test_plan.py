@@ -1,6 +1,8 @@
 """What a plan says: sizes, entries, memory, bytes, messages. No engine computes here but in the last tests."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -261,14 +263,16 @@ def test_a_method_of_others_need_not_say(monkeypatch):
         case()
 
 
-def test_submit_warns_of_a_short_limit(cache, tmp_path, capsys):
+def test_submit_warns_of_a_short_limit(cache, tmp_path):
     profile = tmp_path / "p.toml"
     profile.write_text('[resources]\ntime = "10"\n')
 
     def note(*words):
-        given = ["submit", DIGITS, "--profile", str(profile), "--dry-run", "--output", str(tmp_path / "o"), *words]
-        assert main([*given, "--set", "kernel.architecture=FC1"]) == 0
-        return capsys.readouterr().err
+        given = ["submit", DIGITS, "--profile", profile, "--dry-run", "--output", tmp_path / "o", *words]
+        command = [sys.executable, "-m", "hpcdistill", *map(str, given), "--set", "kernel.architecture=FC1"]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=300)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
 
     long = ("--set", "kip.steps=100000")
     assert "note" not in note(*long)  # nothing is known
