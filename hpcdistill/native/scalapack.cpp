@@ -31,13 +31,13 @@ int numroc_(const int* n, const int* nb, const int* my, const int* source, const
 void Cigebs2d(int context, const char* scope, const char* topology, int m, int n, int* a, int lda);
 void Cigebr2d(int context, const char* scope, const char* topology, int m, int n, int* a, int lda, int row, int col);
 // A Fortran compiler passes the length of each character argument at the end of the list.
-#define HPCDISTILL_CHOLESKY_ROUTINES(T, s)                                                                            \
-  void s##potrf_(const char* uplo, const int* n, T* a, const int* lda, int* info, std::size_t);                       \
-  void p##s##trsm_(const char* side, const char* uplo, const char* trans, const char* diagonal, const int* m,         \
-                   const int* n, const T* alpha, const T* a, const int* ia, const int* ja, const int* desc_a, T* b,   \
-                   const int* ib, const int* jb, const int* desc_b, std::size_t, std::size_t, std::size_t,            \
-                   std::size_t);                                                                                      \
-  void p##s##syrk_(const char* uplo, const char* trans, const int* n, const int* k, const T* alpha, const T* a,       \
+#define HPCDISTILL_CHOLESKY_ROUTINES(T, s)                                                                             \
+  void s##potrf_(const char* uplo, const int* n, T* a, const int* lda, int* info, std::size_t);                        \
+  void p##s##trsm_(const char* side, const char* uplo, const char* trans, const char* diagonal, const int* m,          \
+                   const int* n, const T* alpha, const T* a, const int* ia, const int* ja, const int* desc_a, T* b,    \
+                   const int* ib, const int* jb, const int* desc_b, std::size_t, std::size_t, std::size_t,             \
+                   std::size_t);                                                                                       \
+  void p##s##syrk_(const char* uplo, const char* trans, const int* n, const int* k, const T* alpha, const T* a,        \
                    const int* ia, const int* ja, const int* desc_a, const T* beta, T* c, const int* ic, const int* jc, \
                    const int* desc_c, std::size_t, std::size_t);
 HPCDISTILL_CHOLESKY_ROUTINES(double, d)
@@ -221,7 +221,8 @@ class Grid {
   }
 
   int least_squares(nb::handle local, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
-    const auto a = matrix<double>(local, shape, "the matrix"), b = matrix<double>(rhs, rhs_shape, "the right-hand side");
+    const auto a = matrix<double>(local, shape, "the matrix"),
+               b = matrix<double>(rhs, rhs_shape, "the right-hand side");
     require_elements(a, shape);
     require_elements(b, rhs_shape);
     if (shape[0] < shape[1]) throw nb::value_error("least squares needs at least as many rows as columns");
@@ -264,8 +265,8 @@ class Grid {
                                 .c_str());
   }
 
-  // Factorise by block columns, as PDPOTRF does. That finds elements by 32-bit offsets, and so ends at 2^31 elements per
-  // rank; PBLAS has 64 bits. Returns the first minor that is not positive, or 0.
+  // Factorise by block columns, as PDPOTRF does. That finds elements by 32-bit offsets, and so ends at 2^31 elements
+  // per rank; PBLAS has 64 bits. Returns the first minor that is not positive, or 0.
   template <typename T>
   int factorise(const Matrix<T>& a) const {
     return call([&](int* info) {
@@ -307,8 +308,8 @@ class Grid {
     call([&](int*) {
       const T one = 1;
       for (const char* trans : {"N", "T"})
-        Routines<T>::trsm("L", "L", trans, "N", &a.desc[2], &b.desc[3], &one, a.data, &kOne, &kOne, a.desc.data(), b.data,
-                          &kOne, &kOne, b.desc.data(), 1, 1, 1, 1);
+        Routines<T>::trsm("L", "L", trans, "N", &a.desc[2], &b.desc[3], &one, a.data, &kOne, &kOne, a.desc.data(),
+                          b.data, &kOne, &kOne, b.desc.data(), 1, 1, 1, 1);
     });
   }
 
@@ -340,9 +341,8 @@ NB_MODULE(_scalapack, m) {
       .def_prop_ro("row", &Grid::row, "This rank's row in the grid, -1 outside of it.")
       .def_prop_ro("col", &Grid::col, "This rank's column in the grid, -1 outside of it.")
       .def("close", &Grid::close, "Free the grid. A second call does nothing.")
-      .def(
-          "check", &Grid::check, nb::arg("local"), nb::arg("shape"),
-          "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
+      .def("check", &Grid::check, nb::arg("local"), nb::arg("shape"),
+           "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
       .def("cholesky", &Grid::cholesky, nb::arg("local"), nb::arg("shape"),
            "Overwrite the lower triangle with its Cholesky factor; return the first minor that is not positive, or 0.")
       .def("cholesky_solve", &Grid::cholesky_solve, nb::arg("factor"), nb::arg("shape"), nb::arg("rhs"),
