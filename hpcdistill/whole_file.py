@@ -98,6 +98,18 @@ def whole_file(path: Path, *, durable: bool = True) -> Iterator[BinaryIO]:
         yield file
 
 
+def write_at(descriptor: int, content: bytes | memoryview, offset: int) -> None:
+    """Write all of `content` at a place of an open file; the system may take it in parts.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    view = memoryview(content)
+    while view:
+        written = os.pwrite(descriptor, view, offset)
+        view, offset = view[written:], offset + written
+
+
 def is_full(error: BaseException) -> bool:
     """Tell whether the disk or quota is full: h5py, while closing, may raise another error over that which says so."""
     codes = (errno.ENOSPC, errno.EDQUOT)

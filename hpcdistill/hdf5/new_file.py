@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Self
 
-from hpcdistill.whole_file import hold, publish, temporary_name
+from hpcdistill.whole_file import hold, publish, temporary_name, write_at
 
 
 class NewFile:
@@ -90,7 +90,7 @@ class NewFile:
         """Write, or keep."""
         view, at = memoryview(content), self._at
         if self._error is None:
-            self._guard(lambda: _write(self.descriptor, view, at))
+            self._guard(lambda: write_at(self.descriptor, view, at))
         if self._error is not None:
             self._kept.append((at, bytes(view)))
         self._written.append((at, len(view)))
@@ -141,9 +141,3 @@ def whole_hdf5(path: Path, **how: Any) -> Iterator[NewFile]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
-
-
-def _write(descriptor: int, view: memoryview, at: int) -> None:
-    while view:
-        written = os.pwrite(descriptor, view, at)
-        view, at = view[written:], at + written

@@ -16,7 +16,8 @@ import numpy as np
 from hpcdistill.errors import ConfigError
 from hpcdistill.hdf5.deflate import LEVEL, pack
 from hpcdistill.hdf5.new_file import NewFile, whole_hdf5
-from hpcdistill.io.kernel_file import MARK, VERSION, KernelFile, chunk_of, digest_of, grid_of, storage_error
+from hpcdistill.io.kernel_file import MARK, VERSION, KernelFile, digest_of, storage_error
+from hpcdistill.io.tile import chunk_of, grid_of
 from hpcdistill.whole_file import remove_leftovers, temporary_name
 
 if TYPE_CHECKING:

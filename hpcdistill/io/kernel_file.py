@@ -36,7 +36,8 @@ from hpcdistill.errors import CheckpointError, StorageError
 from hpcdistill.hdf5.apart import read_apart
 from hpcdistill.hdf5.complete import Content
 from hpcdistill.hdf5.deflate import unpack
-from hpcdistill.whole_file import is_full
+from hpcdistill.io.tile import chunk_of, grid_of
+from hpcdistill.whole_file import is_full, write_at
 
 #: Attribute by which such a file is known, and its value.
 MARK, VERSION = "hpcdistill_kernel", 2
@@ -282,11 +283,8 @@ class KernelFile:
         self._put(self._checksum_at(tile), np.uint64(zlib.crc32(content) | THERE).tobytes())
 
     def _put(self, offset: int, content: bytes) -> None:
-        view = memoryview(content)
         try:
-            while view:
-                written = os.pwrite(self._writer, view, offset)
-                view, offset = view[written:], offset + written
+            write_at(self._writer, content, offset)
         except OSError as error:
             raise storage_error(self.path, error) from error
 
@@ -316,16 +314,6 @@ class KernelFile:
             os.close(descriptor)
             raise _replaced(self.path)
         return descriptor
-
-
-def grid_of(shape: Sequence[int], tile: int) -> tuple[int, int]:
-    """Return the number of tiles along rows and columns."""
-    return -(-shape[0] // tile), -(-shape[1] // tile)
-
-
-def chunk_of(shape: Sequence[int], tile: int) -> tuple[int, int]:
-    """Return the shape of a tile in the file."""
-    return min(tile, shape[0]), min(tile, shape[1])
 
 
 def digest_of(

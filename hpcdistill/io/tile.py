@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import operator
+from collections.abc import Sequence
 from typing import Any
 
 from hpcdistill.errors import ConfigError
@@ -13,6 +15,16 @@ DEFAULT_TILE = 256
 LARGEST_TILE = 1 << 14
 #: More tiles would take longer to tell from each other than to compute.
 MOST_TILES = 1 << 22
+
+
+def grid_of(shape: Sequence[int], tile: int) -> tuple[int, int]:
+    """Return the number of tiles along rows and columns."""
+    return -(-shape[0] // tile), -(-shape[1] // tile)
+
+
+def chunk_of(shape: Sequence[int], tile: int) -> tuple[int, int]:
+    """Return the shape of a tile in the file."""
+    return min(tile, shape[0]), min(tile, shape[1])
 
 
 def check_side(tile: Any, name: str = "tile") -> int:
@@ -28,7 +40,7 @@ def check_side(tile: Any, name: str = "tile") -> int:
 
 def check_count(tile: int, shape: tuple[int, int], name: str = "tile") -> None:
     """Raise `ConfigError` where a matrix of a shape would have too many tiles of this side. Not collective."""
-    count = -(-shape[0] // tile) * -(-shape[1] // tile)
+    count = math.prod(grid_of(shape, tile))
     if count > MOST_TILES:
         raise ConfigError(
             f"{name}={tile} cuts a kernel of {shape[0]} × {shape[1]} into {count} tiles. Give larger ones: at most "

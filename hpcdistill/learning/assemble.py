@@ -65,9 +65,9 @@ class Targets:
             self.report(b, stop - start)
 
 
-def my_tiles(comm: MPI.Intracomm, n: int, *, lower: bool) -> list[tuple[Range, Range]]:
-    """Return the tiles of the support kernel that this rank evaluates. Not collective."""
-    return square_tiles(n, support_tile(n), lower=lower)[comm.Get_rank() :: comm.Get_size()]
+def my_tiles(comm: MPI.Intracomm, n: int, *, lower: bool, side: int = 0) -> list[tuple[Range, Range]]:
+    """Return the tiles of the support kernel, of this side or `support_tile`, that are this rank's. Not collective."""
+    return square_tiles(n, side or support_tile(n), lower=lower)[comm.Get_rank() :: comm.Get_size()]
 
 
 def support_kernel(comm: MPI.Intracomm, backend: KernelBackend, handle: Any, workspace: Workspace) -> Any:

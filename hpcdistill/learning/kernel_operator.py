@@ -11,10 +11,10 @@ import numpy as np
 
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
-from hpcdistill.learning.assemble import Fetch
+from hpcdistill.learning.assemble import Fetch, my_tiles
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
-from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles
+from hpcdistill.mpi.partition import Range, block_range, chunk_ranges
 
 #: Rows of a tile that are multiplied together: in float64, they fit a core's cache.
 _STRIP = 256
@@ -45,7 +45,7 @@ class KernelOperator:
         progress: Callable[[int, int], None] = lambda done, total: None,
     ) -> None:
         self._comm, self._n, self._fetch, self._room, self._progress = comm, n, fetch, keep_bytes, progress
-        self._tiles = square_tiles(n, TILE, lower=True)[comm.Get_rank() :: comm.Get_size()]
+        self._tiles = my_tiles(comm, n, lower=True, side=TILE)
         self._kept: dict[tuple[Range, Range], np.ndarray] = {}
 
     @property

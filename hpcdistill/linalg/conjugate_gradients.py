@@ -18,7 +18,8 @@ Multiply = Callable[[np.ndarray], np.ndarray]
 Precondition = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 #: A residual that is updated from step to step drifts off the true one, which is looked at where it has become small.
-_DRIFT = 2.0
+#: So often it is gone on with; then it may be so many times the tolerance.
+_MOST_RESTARTS, _DRIFT = 3, 2.0
 
 
 @dataclass(frozen=True)
@@ -82,8 +83,7 @@ def conjugate_gradients(
 
     Source: Hestenes and Stiefel 1952; preconditioned as in Saad, Iterative Methods for Sparse Linear Systems, alg. 9.1.
     """
-    norms = np.linalg.norm(rhs, axis=0)
-    norms[norms == 0] = 1.0
+    norms = _norms(rhs)
     state = before or _begin(precondition, rhs, np.zeros_like(rhs), rhs, shifts, norms, np.empty((0, rhs.shape[1])), 0)
     yield state
     restarts = 0
@@ -96,19 +96,31 @@ def conjugate_gradients(
                 )
             state = _step(multiply, precondition, state, shifts, norms, tolerance)
             yield state
-        residual = rhs - multiply(state.x) - state.x * shifts
-        relative = np.linalg.norm(residual, axis=0) / norms
-        if (relative <= tolerance).all():
-            return
-        restarts += 1
-        if restarts > 3 and relative.max() > _DRIFT * tolerance:
+        residual, relative = residuals(multiply, state.x, rhs, shifts)
+        if restarts == _MOST_RESTARTS and relative.max() > _DRIFT * tolerance:
             raise NumericalError(
                 f"conjugate gradients: rounding keeps the residual at {relative.max():.2g} of the right-hand side, "
                 f"above {tolerance:.2g}. {_REMEDY}"
             )
-        if restarts > 3:
+        if restarts == _MOST_RESTARTS or (relative <= tolerance).all():
             return
+        restarts += 1
         state = _begin(precondition, rhs, state.x, residual, shifts, norms, state.history[:-1], state.step)
+
+
+def residuals(
+    multiply: Multiply, x: np.ndarray, rhs: np.ndarray, shifts: np.ndarray | float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return `b − (K + shift·I) x` for each column, `(n, m)`, and its norm relative to that of b, `(m,)`."""
+    residual = rhs - multiply(x) - x * shifts
+    return residual, np.linalg.norm(residual, axis=0) / _norms(rhs)
+
+
+def _norms(rhs: np.ndarray) -> np.ndarray:
+    """Return the norms of columns, 1 for those of zeros."""
+    norms = np.linalg.norm(rhs, axis=0)
+    norms[norms == 0] = 1.0
+    return norms
 
 
 _REMEDY = "Raise solve.reg, krr.rank or krr.tolerance, or use kernel.precision=float64."

@@ -33,16 +33,11 @@ class Evaluator:
         Raises:
             StopRequested: on every rank; what is counted so far is saved.
         """
-        targets = self._experiment.test_targets()
-        return None if targets is None else self._evaluate(regression, x_s, y_s, targets, "test")
+        return self._evaluate(regression, x_s, y_s, "test")
 
     def validation(self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray) -> Tally | None:
         """Return the same on the validation images, or None where none are held out. Collective."""
-        indices = self._experiment.validation
-        if len(indices) == 0:
-            return None
-        targets = self._experiment.train_targets(indices, "validation images")
-        return self._evaluate(regression, x_s, y_s, targets, "validation")
+        return self._evaluate(regression, x_s, y_s, "validation")
 
     def predictions(self, predictor: Predictor, weights: Sequence[np.ndarray], split: str) -> list[Tally] | None:
         """Return how well the images of a split are predicted with each of some weights; see `test`. Collective.
@@ -52,16 +47,21 @@ class Evaluator:
             weights: `(n, classes)` float64 each; at least one.
             split: "test" or "validation"; None is returned where there are no such images.
         """
-        indices, targets = self._experiment.validation, self._experiment.test_targets()
-        if split == "validation":
-            targets = self._experiment.train_targets(indices, "validation images") if len(indices) else None
-        if targets is None:
+        if (targets := self._targets(split)) is None:
             return None
         return self._count(partial(predictor.tallies, weights, targets), weights, targets, split)
 
-    def _evaluate(
-        self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray, targets: Targets, split: str
-    ) -> Tally:
+    def _targets(self, split: str) -> Targets | None:
+        """Return the images of a split, "test" or "validation"; None where there are none."""
+        if split == "test":
+            return self._experiment.test_targets()
+        indices = self._experiment.validation
+        return self._experiment.train_targets(indices, "validation images") if len(indices) else None
+
+    def _evaluate(self, regression: KernelRegression, x_s: np.ndarray, y_s: np.ndarray, split: str) -> Tally | None:
+        if (targets := self._targets(split)) is None:
+            return None
+
         def tallies(before: Sequence[Tally]) -> Iterator[list[Tally]]:
             return ([tally] for tally in regression.tallies(y_s, targets, before[0]))
 

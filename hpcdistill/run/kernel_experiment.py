@@ -33,16 +33,12 @@ from hpcdistill.progress import Reporter
 from hpcdistill.run.evaluate import for_evaluation
 from hpcdistill.run.experiment import Experiment, load_experiment
 from hpcdistill.run.kernel_matrix import Images, Telling, compress_once, fill, same_backend
+from hpcdistill.run.kernel_source import entry_settings
 from hpcdistill.run.origin import Origin, data_attributes, other_splits
 from hpcdistill.run.preprocessing import keep_preprocessing, preprocessing_hash
 from hpcdistill.run.recorder import git_commit
 from hpcdistill.run.whitened import keep_whitened
-from hpcdistill.schema import flatten
 from hpcdistill.whole_file import remove_leftovers
-
-#: Sections that say what the matrix is of, but for keys that say where or how.
-_SECTIONS = ("data.", "preprocess.", "kernel.")
-_ASIDE = {"data.name", "data.root", "kernel.backend", "kernel.precision"}
 
 
 @dataclass(frozen=True)
@@ -166,7 +162,7 @@ def _begin(
 
 def _identity(config: Config, wanted: Wanted) -> dict[str, Any]:
     """Return what decides on the entries."""
-    keys = {k: v for k, v in flatten(config).items() if k.startswith(_SECTIONS) and k not in _ASIDE}
+    keys = entry_settings(config, "data.", "preprocess.", "kernel.")
     return keys | {"seed": config.seed, "rows": wanted.rows, "--dtype": str(wanted.dtype), "--tile": wanted.tile}
 
 

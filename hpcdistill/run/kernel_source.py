@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from hpcdistill.config import parse_stored
+from hpcdistill.config import Config, parse_stored
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.kernel_file import KernelFile, check_same
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.schema import flatten
 
-#: Sections that say what the entries are, but for keys that say how they are computed.
-_SECTIONS, _ASIDE = ("preprocess.", "kernel."), {"kernel.backend", "kernel.precision"}
+#: Keys that say where or how, and not what entries are.
+_ASIDE = {"data.name", "data.root", "kernel.backend", "kernel.precision"}
+
+
+def entry_settings(config: Config, *sections: str) -> dict[str, Any]:
+    """Return the settings of some sections, such as "kernel.", that decide on the entries of a kernel."""
+    return {key: value for key, value in flatten(config).items() if key.startswith(sections) and key not in _ASIDE}
 
 
 def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
@@ -28,8 +34,7 @@ def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
     if "config" not in file.attributes:
         raise CheckpointError(f"{path}: was written by NeuralKernel.to_hdf5. {_compute(path)}")
     config = parse_stored(file.attributes["config"], where=str(path))
-    there = {key: value for key, value in flatten(config).items() if key.startswith(_SECTIONS) and key not in _ASIDE}
-    wanted = {key: value for key, value in flatten(experiment.config).items() if key in there}
+    there, wanted = (entry_settings(one, "preprocess.", "kernel.") for one in (config, experiment.config))
     remedy = f"Give the settings that it was made with, or another file. {_compute(path)}"
     check_same(path, there | {"rows": file.attributes["rows"]}, wanted | {"rows": "train"}, remedy)
     images = file.arrays["row_index"], file.attributes["train_sha256"]

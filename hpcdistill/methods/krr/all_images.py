@@ -49,7 +49,7 @@ class AllImagesDriver(Driver):
     @property
     def saved_as(self) -> object:
         """See `Driver`."""
-        return self._solutions.state or None
+        return self._solutions.state
 
     def snapshot(self) -> Snapshot:
         """See `Driver`."""
@@ -71,8 +71,6 @@ class AllImagesDriver(Driver):
         if solutions.is_measured:
             experiment.reporter.say("these ridges are solved and measured already")
             return
-        self.history.rows.setdefault(0, {})
-        self.history.add(0, seconds=self.seconds())
         if not solutions.all_solved:
             solve = solve_by_cholesky if experiment.config.of(KrrConfig).solver == "cholesky" else solve_by_iteration
             for _ in solve(experiment, self._images, self._labels, solutions):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hpcdistill.cost.memory import BESIDES, OVERHEAD
+from hpcdistill.cost.memory import BESIDES, OVERHEAD, rank_memory
 from hpcdistill.data.memory import available_bytes
 from hpcdistill.errors import ConfigError
 from hpcdistill.learning.assemble import Fetch, computed, support_kernel_blockcyclic
@@ -16,7 +16,7 @@ from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
 from hpcdistill.linalg.factor import Shiftable
 from hpcdistill.linalg.symmetric_whole import SymmetricWhole
 from hpcdistill.methods.krr import KrrConfig
-from hpcdistill.methods.krr.work import BLOCK
+from hpcdistill.methods.krr.work import BLOCK, is_whole
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, node_communicator, on_root
 from hpcdistill.run.experiment import Experiment
@@ -48,14 +48,13 @@ def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progr
     Raises:
         ConfigError: on every rank; there is too little memory.
     """
-    comm, solver = experiment.comm, experiment.config.solve.method
-    dtype = np.dtype(experiment.config.of(KrrConfig).precision)
-    is_whole = solver == "replicated" or (solver == "auto" and comm.Get_size() == 1)
-    _check_memory(experiment, n, n * n * dtype.itemsize, is_whole=is_whole)
-    grid = (1, 1) if is_whole else near_square_grid(comm.Get_size())
-    layout = BlockCyclic.of_rank(n, n, BLOCK, BLOCK, *grid, 0 if is_whole else comm.Get_rank())
+    comm, dtype = experiment.comm, np.dtype(experiment.config.of(KrrConfig).precision)
+    whole = is_whole(experiment.config, comm.Get_size())
+    _check_memory(experiment, n, n * n * dtype.itemsize, whole=whole)
+    grid = (1, 1) if whole else near_square_grid(comm.Get_size())
+    layout = BlockCyclic.of_rank(n, n, BLOCK, BLOCK, *grid, 0 if whole else comm.Get_rank())
     with agree(comm):
-        form = SymmetricWhole if is_whole else _tiles(comm, layout)
+        form = SymmetricWhole if whole else _tiles(comm, layout)
         local = support_kernel_blockcyclic(fetch, layout, dtype, progress)
     return form(local)
 
@@ -71,13 +70,12 @@ def _tiles(comm: MPI.Intracomm, layout: BlockCyclic) -> Callable[[np.ndarray], S
     return partial(SymmetricTiles, comm, layout)
 
 
-def _check_memory(experiment: Experiment, n: int, n_bytes: int, *, is_whole: bool) -> None:
+def _check_memory(experiment: Experiment, n: int, n_bytes: int, *, whole: bool) -> None:
     """Raise `ConfigError`, on every rank, where K_ss does not fit the memory of a node. Collective."""
     comm = experiment.comm
     node = node_communicator(comm)
     here, ranks = node.Get_size(), comm.Get_size()
-    share = n_bytes if is_whole else n_bytes / ranks
-    needed, left = here * (OVERHEAD * share + BESIDES), on_root(node, available_bytes)
+    needed, left = here * rank_memory(n_bytes if whole else n_bytes / ranks), on_root(node, available_bytes)
     node.Free()
     with agree(comm):
         if left is not None and needed > left:

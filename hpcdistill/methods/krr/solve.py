@@ -10,12 +10,13 @@ import numpy as np
 from hpcdistill.errors import NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.kernel_operator import KernelOperator, kernel_diagonal
-from hpcdistill.linalg.conjugate_gradients import Progress, conjugate_gradients
+from hpcdistill.linalg.conjugate_gradients import Progress, conjugate_gradients, residuals
 from hpcdistill.linalg.factor import Factor, Shiftable
 from hpcdistill.linalg.partial_cholesky import PartialCholesky
 from hpcdistill.methods.krr import KrrConfig
 from hpcdistill.methods.krr.matrix import tiles_of, whole_or_tiles
 from hpcdistill.methods.krr.solutions import Solutions
+from hpcdistill.mpi.collectives import agree
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 from hpcdistill.run.experiment import Experiment
 
@@ -57,8 +58,7 @@ def _refined(
     """Return weights, their relative residual, and steps of refinement."""
     if config.precision == "float64":
         weights = factor.solve(y_s)
-        residual = y_s - matrix.multiply(weights) - shift * weights
-        return weights, float((np.linalg.norm(residual, axis=0) / _norms(y_s)).max()), 0
+        return weights, float(residuals(matrix.multiply, weights, y_s, shift)[1].max()), 0
     *_, state = conjugate_gradients(matrix.multiply, lambda residual, _: factor.solve(residual), y_s,
                                     np.full(y_s.shape[1], shift), config.tolerance, _MOST_REFINEMENTS)  # fmt: skip
     return state.x, float(state.history[-1].max()), state.step
@@ -94,28 +94,21 @@ def solve_by_iteration(
 def _way(state: Progress, tolerance: float) -> tuple[int, int]:
     """Return how much of its way to the tolerance, in digits, the residual has come: per cent, of 100."""
     first, now = state.history[0].max(), max(state.history[-1].max(), tolerance)
-    return (
-        (100, 100)
-        if first <= tolerance
-        else (max(0, round(100 * np.log(first / now) / np.log(first / tolerance))), 100)
-    )
+    if first <= tolerance:
+        return 100, 100
+    return max(0, round(100 * np.log(first / now) / np.log(first / tolerance))), 100
 
 
 def _columns(experiment: Experiment, x_s: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """Return what computes this rank's rows of some columns of K_ss."""
+    """Return what computes this rank's rows of some columns of K_ss. Collective; what is returned is not."""
     backend = experiment.kernels.ss
     start, stop = block_range(len(x_s), experiment.comm.Get_size(), experiment.comm.Get_rank())
+    with agree(experiment.comm):
+        mine = backend.prepare(x_s[start:stop])
 
     def columns(indices: np.ndarray) -> np.ndarray:
         pivots = backend.prepare(x_s[indices])
-        parts = [to_host(backend.block(backend.prepare(x_s[start + a : start + b]), pivots))
-                 for a, b in chunk_ranges(stop - start, _ROWS_AT_ONCE)]  # fmt: skip
+        parts = [to_host(backend.block(mine[a:b], pivots)) for a, b in chunk_ranges(stop - start, _ROWS_AT_ONCE)]
         return np.vstack(parts) if parts else np.zeros((0, len(indices)))
 
     return columns
-
-
-def _norms(y_s: np.ndarray) -> np.ndarray:
-    norms = np.linalg.norm(y_s, axis=0)
-    norms[norms == 0] = 1.0
-    return norms

@@ -34,6 +34,11 @@ def work_of(config: Config, images: Images) -> Work:
     return _by_cholesky(config, images) if config.of(KrrConfig).solver == "cholesky" else _by_iteration(config, images)
 
 
+def is_whole(config: Config, ranks: int) -> bool:
+    """Return whether each rank keeps all of K_ss of all images, and not a share of it."""
+    return config.solve.method == "replicated" or (config.solve.method == "auto" and ranks == 1)
+
+
 def _of_draws(config: Config, images: Images) -> Work:
     n = config.support.images_per_class * images.classes
     draw = Phase("draw", METHOD.steps(config), (Rows(images.test, n),), (Tiles(n),), cholesky_flops(n),
@@ -87,9 +92,8 @@ def _item_bytes(config: Config) -> int:
 
 def _kept_for_cholesky(config: Config, images: Images, place: Place) -> float:
     """Return bytes of a rank's share of K_ss, and of all images."""
-    solver = config.solve.method
-    is_whole = solver == "replicated" or (solver == "auto" and place.ranks == 1)
-    return images.train**2 * _item_bytes(config) / (1 if is_whole else place.ranks) + _image_bytes(images)
+    copies_over = 1 if is_whole(config, place.ranks) else place.ranks
+    return images.train**2 * _item_bytes(config) / copies_over + _image_bytes(images)
 
 
 def _image_bytes(images: Images) -> float:

@@ -18,9 +18,9 @@ from hpcdistill.gpu.device import to_host
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.learning.assemble import computed
 from hpcdistill.learning.kernel_operator import KernelOperator, kernel_diagonal
-from hpcdistill.learning.prediction import Predictor, rows_at_a_time
+from hpcdistill.learning.prediction import Predictor
 from hpcdistill.mpi.collectives import agree
-from hpcdistill.mpi.partition import block_range
+from hpcdistill.mpi.partition import block_range, rows_at_a_time
 from hpcdistill.run.driver import Driver, Moment, Snapshot
 from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
