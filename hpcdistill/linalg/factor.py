@@ -3,9 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol, Self
 
 import numpy as np
+
+#: Hears how much of a factorisation is done, of how much, in operations.
+Progress = Callable[[int, int], None]
+
+
+def untold(done: int, total: int) -> None:
+    """Hear of progress, and do nothing."""
 
 
 class Factor(ABC):
@@ -37,7 +45,7 @@ class Shiftable(Protocol):
     n: int
     diagonal: np.ndarray
 
-    def factor(self, shift: float) -> Factor:
+    def factor(self, shift: float, progress: Progress = untold) -> Factor:
         """Return the Cholesky factor of K + shift·I, in use until the next is asked for."""
         ...
 

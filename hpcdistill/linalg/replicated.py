@@ -6,7 +6,7 @@ import numpy as np
 from scipy.linalg import get_blas_funcs, get_lapack_funcs
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
-from hpcdistill.linalg.factor import Factor, require_matrix
+from hpcdistill.linalg.factor import Factor, Progress, require_matrix, untold
 
 #: Rows looked at together when searching for NaN: bounds the temporary memory.
 _ROWS_AT_ONCE = 512
@@ -24,6 +24,7 @@ class ReplicatedCholesky(Factor):
         matrix: A, (n, n) float64 or float32, C or Fortran order. Only its lower triangle is read; the upper may hold
             anything, and stays as it is.
         overwrite: allow the factor to take the memory of `matrix`, whose content is then lost.
+        progress: hears of it, from 12,000 rows on.
 
     Raises:
         ValueError: not a square matrix of these types → convert it first.
@@ -36,7 +37,7 @@ class ReplicatedCholesky(Factor):
     Source: POTRF and POTRS of LAPACK, through SciPy.
     """
 
-    def __init__(self, matrix: np.ndarray, overwrite: bool = False) -> None:
+    def __init__(self, matrix: np.ndarray, overwrite: bool = False, progress: Progress = untold) -> None:
         require_matrix(matrix, "the matrix", dtypes=("float64", "float32"))
         n = len(matrix)
         if matrix.shape != (n, n):
@@ -50,7 +51,7 @@ class ReplicatedCholesky(Factor):
             self._factor, info = potrf(columns, lower=self._lower, clean=False, overwrite_a=overwrite)
         else:
             self._factor = columns if overwrite else columns.copy(order="F")
-            info = _factor_by_blocks(self._factor if self._lower else self._factor.T)
+            info = _factor_by_blocks(self._factor if self._lower else self._factor.T, progress)
         if info > 0:
             raise NotPositiveDefiniteError(info, n)
 
@@ -73,14 +74,16 @@ class ReplicatedCholesky(Factor):
         return solution.astype(np.float64, copy=False)
 
 
-def _factor_by_blocks(matrix: np.ndarray) -> int:
+def _factor_by_blocks(matrix: np.ndarray, progress: Progress) -> int:
     """Overwrite the lower triangle by its Cholesky factor, block column by block column, as LAPACK does it in one.
 
     Returns:
         The first minor that is not positive, or 0.
     """
     (potrf,), (trsm,) = get_lapack_funcs(("potrf",), (matrix,)), get_blas_funcs(("trsm",), (matrix,))
-    for start in range(0, len(matrix), _BLOCK):
+    n = len(matrix)
+    for start in range(0, n, _BLOCK):
+        progress((3 * n - 2 * start) * start**2, n**3)
         here, below = slice(start, start + _BLOCK), slice(start + _BLOCK, None)
         left = matrix[here, :start]
         tile = np.tril(matrix[here, here] - left @ left.T)
@@ -90,6 +93,7 @@ def _factor_by_blocks(matrix: np.ndarray) -> int:
         matrix[here, here] = lower + np.triu(matrix[here, here], 1)
         rest = matrix[below, here] - matrix[below, :start] @ left.T
         matrix[below, here] = trsm(1.0, lower, np.asfortranarray(rest), side=1, lower=1, trans_a=1, overwrite_b=1)
+    progress(n**3, n**3)
     return 0
 
 

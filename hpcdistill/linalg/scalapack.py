@@ -13,7 +13,7 @@ import numpy as np
 from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositiveDefiniteError, NumericalError
 from hpcdistill.linalg.blas import widest_blas
 from hpcdistill.linalg.blockcyclic import BlockCyclic
-from hpcdistill.linalg.factor import Factor, require_matrix
+from hpcdistill.linalg.factor import Factor, Progress, require_matrix, untold
 from hpcdistill.mpi.binding import MPI, missing
 from hpcdistill.mpi.collectives import agree, bcast_object, gather_objects, greatest, sum_array
 
@@ -28,6 +28,8 @@ except ImportError as error:
         "Install MPI and ScaLAPACK as jobs/setup.sh does, or set solve.method=replicated."
     ) from None
 
+#: Progress of a Cholesky factorisation is reported after so many columns at least, and so many times at most.
+_COLUMNS_AT_ONCE, _MOST_PARTS = 512, 100
 #: Column block of the QR factorisation.
 _QR_BLOCK = 64
 
@@ -41,6 +43,7 @@ class ScalapackCholesky(Factor):
         local: this rank's part, `layout.local_shape`, float64 or float32, the same on every rank, Fortran order. Only
             entries on or below the diagonal of the full matrix are read, and overwritten by the factor; in use until
             `close`. It may have more than 2^31 elements.
+        progress: hears of it on every rank.
 
     Raises:
         TypeError: `comm` is not an mpi4py communicator.
@@ -53,7 +56,9 @@ class ScalapackCholesky(Factor):
     Source: by block columns as in PDPOTRF of ScaLAPACK 2.2, with its PBLAS.
     """
 
-    def __init__(self, comm: MPI.Intracomm, layout: BlockCyclic, local: np.ndarray) -> None:
+    def __init__(
+        self, comm: MPI.Intracomm, layout: BlockCyclic, local: np.ndarray, progress: Progress = untold
+    ) -> None:
         self._comm, self._layout, self._local = comm, layout, local
         self._grid = _make_grid(comm, layout)
         try:
@@ -64,12 +69,24 @@ class ScalapackCholesky(Factor):
                     raise ValueError(f"the matrix is {local.dtype} here, and {dtype} on the first rank")
                 _require_finite_lower(layout, local)
             # Ranks beyond the grid do not learn `info` from ScaLAPACK.
-            minor = greatest(comm, self._grid.cholesky(local, layout.descriptor))
+            minor = greatest(comm, self._factorise(progress))
             if minor:
                 raise NotPositiveDefiniteError(minor, layout.n_rows)
         except BaseException:
             self.close()
             raise
+
+    def _factorise(self, progress: Progress) -> int:
+        """Overwrite the matrix by its factor. Return the first minor that is not positive, or 0."""
+        n, block = self._layout.n_rows, self._layout.nb
+        at_once = -(-max(_COLUMNS_AT_ONCE, n // _MOST_PARTS) // block) * block
+        for start in range(0, n, at_once):
+            progress(n**3 - (n - start) ** 3, n**3)
+            minor = self._grid.cholesky(self._local, self._layout.descriptor, start, start + at_once)
+            if minor:
+                return minor
+        progress(n**3, n**3)
+        return 0
 
     def solve(self, rhs: np.ndarray) -> np.ndarray:
         """Return A⁻¹ rhs on every rank. Collective.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from hpcdistill.linalg.blockcyclic import BlockCyclic
+from hpcdistill.linalg.factor import Progress, untold
 from hpcdistill.linalg.mirror import mirror
 from hpcdistill.linalg.scalapack import ScalapackCholesky
 from hpcdistill.mpi.binding import MPI
@@ -39,8 +40,11 @@ class SymmetricTiles:
         mirror(comm, layout, local, onto="upper")
         self._is_spent = False
 
-    def factor(self, shift: float) -> ScalapackCholesky:
+    def factor(self, shift: float, progress: Progress = untold) -> ScalapackCholesky:
         """Return the Cholesky factor of K + shift·I, in use until the next is asked for.
+
+        Args:
+            progress: hears of it on every rank.
 
         Raises:
             NotFiniteError, NotPositiveDefiniteError: on every rank; another shift may be tried.
@@ -49,7 +53,7 @@ class SymmetricTiles:
             mirror(self._comm, self._layout, self._local, onto="lower")
         self._is_spent = True
         self._local[tuple(self._places)] = self.diagonal[self._mine] + shift
-        return ScalapackCholesky(self._comm, self._layout, self._local)
+        return ScalapackCholesky(self._comm, self._layout, self._local, progress)
 
     def multiply(self, x: np.ndarray) -> np.ndarray:
         """Return K x, `(n, k)` float64, the same on every rank, for `x` `(n, k)` float64, the same on every rank."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from hpcdistill.linalg.factor import Factor
+from hpcdistill.linalg.factor import Factor, Progress, untold
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 
 #: Rows copied, or multiplied, together: bounds the temporary memory.
@@ -29,13 +29,13 @@ class SymmetricWhole:
         _mirror(matrix.T)
         self._is_spent = False
 
-    def factor(self, shift: float) -> Factor:
+    def factor(self, shift: float, progress: Progress = untold) -> Factor:
         """Return the Cholesky factor of K + shift·I, in use until the next is asked for. See `SymmetricTiles`."""
         if self._is_spent:
             _mirror(self._matrix)
         self._is_spent = True
         np.fill_diagonal(self._matrix, self.diagonal + shift)
-        return ReplicatedCholesky(self._matrix, overwrite=True)
+        return ReplicatedCholesky(self._matrix, overwrite=True, progress=progress)
 
     def multiply(self, x: np.ndarray) -> np.ndarray:
         """Return K x, `(n, k)` float64, for `x` `(n, k)` float64."""

@@ -205,10 +205,10 @@ class Grid {
     return {data, {1, context.value, m, n, mb, block, 0, 0, static_cast<int>(ld)}};
   }
 
-  int cholesky(nb::handle local, const Shape& shape) const {
+  int cholesky(nb::handle local, const Shape& shape, long long start, long long stop) const {
     require_square(shape);
-    return is_float32(local) ? factorise(matrix<float>(local, shape, "the matrix"))
-                             : factorise(matrix<double>(local, shape, "the matrix"));
+    return is_float32(local) ? factorise(matrix<float>(local, shape, "the matrix"), start, stop)
+                             : factorise(matrix<double>(local, shape, "the matrix"), start, stop);
   }
 
   void cholesky_solve(nb::handle factor, const Shape& shape, nb::handle rhs, const Shape& rhs_shape) const {
@@ -266,13 +266,17 @@ class Grid {
   }
 
   // Factorise by block columns, as PDPOTRF does. That finds elements by 32-bit offsets, and so ends at 2^31 elements
-  // per rank; PBLAS has 64 bits. Returns the first minor that is not positive, or 0.
+  // per rank; PBLAS has 64 bits. Of the block columns, those that begin from `start` to before `stop`: those before are
+  // factorised already. Returns the first minor that is not positive, or 0.
   template <typename T>
-  int factorise(const Matrix<T>& a) const {
+  int factorise(const Matrix<T>& a, long long start, long long stop) const {
+    const int n = a.desc[2], block = a.desc[4];
+    if (start < 0 || start % block != 0 || start > stop)
+      throw nb::value_error("Cholesky goes on at the start of a block column, and ends behind it");
     return call([&](int* info) {
-      const int n = a.desc[2], block = a.desc[4];
       const T one = 1, minus_one = -1;
-      for (int done = 0; done < n && *info == 0; done += block) {
+      for (long long begin = start; begin < std::min<long long>(stop, n) && *info == 0; begin += block) {
+        const int done = static_cast<int>(begin);
         const int width = std::min(block, n - done), next = done + width, left = n - next;
         const int at = done + 1, after = next + 1;
         *info = factorise_diagonal(a, done, width);
@@ -343,8 +347,10 @@ NB_MODULE(_scalapack, m) {
       .def("close", &Grid::close, "Free the grid. A second call does nothing.")
       .def("check", &Grid::check, nb::arg("local"), nb::arg("shape"),
            "Raise ValueError unless `local` is this rank's part of (n_rows, n_cols, mb, nb). Not collective.")
-      .def("cholesky", &Grid::cholesky, nb::arg("local"), nb::arg("shape"),
-           "Overwrite the lower triangle with its Cholesky factor; return the first minor that is not positive, or 0.")
+      .def("cholesky", &Grid::cholesky, nb::arg("local"), nb::arg("shape"), nb::arg("start") = 0,
+           nb::arg("stop") = kMaxInt,
+           "Overwrite the lower triangle with its Cholesky factor; return the first minor that is not positive, or 0. "
+           "Only the block columns that begin from `start` to before `stop`, where all before are factorised.")
       .def("cholesky_solve", &Grid::cholesky_solve, nb::arg("factor"), nb::arg("shape"), nb::arg("rhs"),
            nb::arg("rhs_shape"), "Overwrite `rhs` with the solution; `factor` comes from `cholesky`.")
       .def(

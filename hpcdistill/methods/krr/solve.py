@@ -40,7 +40,7 @@ def solve_by_cholesky(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, 
         reporter.advance("ridge", len(solutions.regs) - len(left) + done, len(solutions.regs))
         shift = float(solutions.regs[i] * matrix.diagonal.mean())
         try:
-            factor = matrix.factor(shift)
+            factor = matrix.factor(shift, reporter.within)
         except NotPositiveDefiniteError as error:
             if i == 0:
                 raise

@@ -5,6 +5,7 @@ from scipy.linalg import cho_factor, cho_solve
 from mpi4py import MPI
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
+from hpcdistill.linalg import scalapack
 from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.linalg.scalapack import ScalapackCholesky
@@ -68,6 +69,24 @@ def test_the_replicated_factor_has_the_same_face(comm):
         with factor:
             solutions.append(factor.solve(rhs))
     np.testing.assert_allclose(solutions[0], solutions[1], rtol=1e-11)
+
+
+@pytest.mark.parametrize("bad", [None, 2, 33])
+def test_in_parts_it_is_the_same_factor_and_says_how_far_it_is(comm, bad, monkeypatch):
+    matrix, rhs, heard = spd(37), np.ones((37, 2)), []
+    layout = layout_of(comm, 37, 4)
+    with factored(comm, matrix, 4) as factor:
+        solution = factor.solve(rhs)
+    monkeypatch.setattr(scalapack, "_COLUMNS_AT_ONCE", 6)  # two blocks of four
+    if bad is not None:
+        matrix[bad, bad] = -1.0
+        with pytest.raises(NotPositiveDefiniteError, match=f"order {bad + 1}"):
+            ScalapackCholesky(comm, layout, part_of(matrix, layout), lambda *done: heard.append(done))
+        assert heard[-1][0] < 37**3
+        return
+    with ScalapackCholesky(comm, layout, part_of(matrix, layout), lambda *done: heard.append(done)) as factor:
+        np.testing.assert_array_equal(factor.solve(rhs), solution)
+    assert heard == [(37**3 - (37 - start) ** 3, 37**3) for start in (0, 8, 16, 24, 32, 37)]
 
 
 def test_empty_right_hand_side(comm):

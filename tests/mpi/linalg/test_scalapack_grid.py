@@ -182,6 +182,11 @@ def test_shapes_the_routines_refuse(grid, comm):
     part = np.zeros((2, 2) if comm.Get_rank() == 0 else (0, 0), order="F")
     with pytest.raises(ValueError, match="square"):
         grid.cholesky(part, (2, 2, 1, 2))
+    for start, stop in [(-1, 2), (1, 0), (2, 1)]:
+        with pytest.raises(ValueError, match="block column"):
+            grid.cholesky(part, (2, 2, 1, 1), start, stop)
+    with pytest.raises(ValueError, match="block column"):
+        grid.cholesky(part, (2, 2, 2, 2), 1, 2)
     with pytest.raises(ValueError, match="row block"):
         grid.cholesky_solve(part, (2, 2, 1, 1), part, (2, 2, 2, 1))
     wide = np.zeros((2, 3) if comm.Get_rank() == 0 else (0, 0), order="F")

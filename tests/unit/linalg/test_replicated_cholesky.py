@@ -111,9 +111,13 @@ def test_by_blocks(monkeypatch, order, overwrite, dtype, n):
     monkeypatch.setattr(replicated, "_MOST_BY_LAPACK", 4)
     monkeypatch.setattr(replicated, "_BLOCK", 7)
     given = matrix.copy(order=order)
-    blocks, rhs = ReplicatedCholesky(given, overwrite), np.ones((n, 2))
+    heard = []
+    blocks, rhs = ReplicatedCholesky(given, overwrite, lambda *done: heard.append(done)), np.ones((n, 2))
     bound = {np.float64: 1e-13, np.float32: 1e-5}[dtype]
     np.testing.assert_allclose(blocks.solve(rhs), whole.solve(rhs), rtol=bound, atol=bound)
+    assert heard == sorted(set(heard))
+    assert (heard[0], heard[-1]) == ((0, n**3), (n**3, n**3))
+    assert len(heard) == 1 + -(-n // 7)
     if overwrite:
         assert (given[np.triu_indices(n, 1)] == 99).all()
     else:
