@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import scipy.linalg
+import scipy  # loads its parts when they are used, which takes a sixth of a second: most runs whiten nothing
 
 from hpcdistill.data.preprocess import Standardisation
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from scipy.linalg import get_blas_funcs, get_lapack_funcs
+import scipy  # loads its parts when they are used, which takes a sixth of a second: many a command factors nothing
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.linalg.factor import Factor, Progress, require_matrix, untold
@@ -46,7 +46,7 @@ class ReplicatedCholesky(Factor):
         # The lower triangle in C order is the upper triangle in Fortran order: no copy is needed for either.
         self._lower = not matrix.flags.c_contiguous
         columns = matrix if self._lower else matrix.T
-        potrf, self._potrs = get_lapack_funcs(("potrf", "potrs"), dtype=matrix.dtype)
+        potrf, self._potrs = scipy.linalg.get_lapack_funcs(("potrf", "potrs"), dtype=matrix.dtype)
         if n <= _MOST_BY_LAPACK:
             self._factor, info = potrf(columns, lower=self._lower, clean=False, overwrite_a=overwrite)
         else:
@@ -80,7 +80,8 @@ def _factor_by_blocks(matrix: np.ndarray, progress: Progress) -> int:
     Returns:
         The first minor that is not positive, or 0.
     """
-    (potrf,), (trsm,) = get_lapack_funcs(("potrf",), (matrix,)), get_blas_funcs(("trsm",), (matrix,))
+    (potrf,) = scipy.linalg.get_lapack_funcs(("potrf",), (matrix,))
+    (trsm,) = scipy.linalg.get_blas_funcs(("trsm",), (matrix,))
     n = len(matrix)
     for start in range(0, n, _BLOCK):
         progress((3 * n - 2 * start) * start**2, n**3)
