@@ -47,8 +47,10 @@ class Sweep:
 
     def cells(self, i: int) -> list[str]:
         """Return the value and figures of a row as text."""
-        forms = {name: ".2%" if name.endswith("accuracy") else ".3g" for name in self.figures}
-        figures = [(column[i], forms[name]) for name, column in self.figures.items()]
+        figures = [
+            (column[i], ".2%" if name.endswith("accuracy") else ".0f" if name == "steps" else ".3g")
+            for name, column in self.figures.items()
+        ]
         return [f"{self.values[i]:g}", *("–" if value != value else f"{value:{form}}" for value, form in figures)]
 
 

@@ -170,4 +170,5 @@ class Reporter:
         interval = min(_LAST_INTERVAL_SECONDS, max(_FIRST_INTERVAL_SECONDS, (now - self._started) / 20))
         if self._active and now - self._last_line >= interval:
             self._last_line = now
-            self.say(f"[{now - self._started:6.1f} s] {'  ' * level}{activity.text}".rstrip())
+            texts = [self._activity.text] if level and self._activity else []
+            self.say(f"[{now - self._started:6.1f} s] {' · '.join([*texts, activity.text])}".rstrip())

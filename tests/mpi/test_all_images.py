@@ -7,7 +7,7 @@ from hpcdistill.attempt import StopSignal
 from hpcdistill.config import parse_config
 from hpcdistill.errors import CheckpointError, ConfigError, NotPositiveDefiniteError, NumericalError
 from hpcdistill.learning import kernel_operator
-from hpcdistill.methods.krr import all_images, matrix
+from hpcdistill.methods.krr import METHOD, all_images, matrix
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import load_experiment
@@ -88,6 +88,13 @@ def test_it_goes_on_from_any_checkpoint_bit_for_bit(comm, monkeypatch, way):
     monkeypatch.setattr(all_images, "_SAVE_SECONDS", 0.0)
     _, whole = run(comm, *WAYS[way])
     assert len(whole.all) > 4
+    for name, column in METHOD.sweep(whole.all[1].arrays).figures.items():  # what `inspect` shows of it on the way
+        assert np.isfinite(column).any(), name
+    if way == "iteration":
+        found = METHOD.sweep(whole.all[1].arrays).figures
+        assert list(found) == ["steps", "residual"]
+        assert (found["steps"] == whole.all[1].arrays["krr/iterated_step"][0]).all()
+        assert (found["residual"] > 1e-11).any()
     for checkpoint in (whole.all[1], whole.all[len(whole.all) // 2], whole.all[-2], whole.all[-1]):
         _, resumed = run(comm, *WAYS[way], resumed=checkpoint)
         newest = resumed.newest or checkpoint

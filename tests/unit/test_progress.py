@@ -60,8 +60,8 @@ def test_one_whole_of_steps_and_what_is_within(capsys, clock):
     assert capsys.readouterr().out.splitlines() == [
         "[  10.0 s] targets 600/1000  60.0%  40 s left",
         "[  30.0 s] targets 900/1000  90.0%  7 s left",
-        "[  40.0 s]   test images 0/50  0%",
-        "[  50.0 s]   test images 10/50  20%  40 s left",
+        "[  40.0 s] targets 900/1000  90.0%  10 s left · test images 0/50  0%",
+        "[  50.0 s] targets 900/1000  90.0%  12 s left · test images 10/50  20%  40 s left",
     ]
 
 

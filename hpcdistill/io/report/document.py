@@ -42,7 +42,7 @@ def report(checkpoint: Checkpoint, records: Sequence[dict[str, Any]], published:
             section("Number of images", pictures.sizes(facts, measured, published), _natural_table(facts, measured)),
             section("Other networks", _kernels_table(measured), _transfer_table(measured)),
             section("Classes", pictures.classes(facts, measured)),
-            section("Exchanged by the ranks", _exchanged(checkpoint)),
+            section("Exchanged by the ranks", _exchanged(facts)),
         ]
     parts += [section("Configuration", preformatted(str(facts.attribute("config")))), section("Origin", _origin(facts))]
     return page(facts.title, f"{facts.kernel}. Written by hpcdistill {facts.attribute('hpcdistill_version')}.", parts)
@@ -69,8 +69,8 @@ def _accuracies(facts: Facts) -> list[tuple[str, str]]:
     steps, values = facts.measured("test_accuracy")
     if facts.accuracy is None:
         return [("test accuracy", "not measured: the data set has no test split, or the run had not come to it")]
-    if facts.method.is_sample:
-        return [("test accuracy", f"{_percent(facts.accuracy, facts.spread)} (draws: {len(values)})")]
+    if facts.draws > 1:
+        return [("test accuracy", f"{_percent(facts.accuracy, facts.spread)} (draws: {facts.draws})")]
     rows = [("test accuracy", f"{facts.accuracy:.2%}" + (f" (step {steps[-1]})" if facts.method.learns_images else ""))]
     if len(values) > 1:
         best = int(values.argmax())
@@ -149,8 +149,8 @@ def _over_seeds(accuracies: np.ndarray) -> str:
     return _percent(float(accuracies.mean()), float(accuracies.std(ddof=1)) if len(accuracies) > 1 else None)
 
 
-def _exchanged(checkpoint: Checkpoint) -> str:
-    found = Exchanged.stored(checkpoint)
+def _exchanged(facts: Facts) -> str:
+    found = Exchanged.stored(facts.checkpoint)
     if found is None or not found.messages:
         return ""
     messages = sorted(found.messages.items(), key=lambda item: -item[1][1])
@@ -159,8 +159,9 @@ def _exchanged(checkpoint: Checkpoint) -> str:
          f"{calls:,}", size_in_words(n))
         for name, (calls, n) in [*messages, ("all", found.total)]
     ]  # fmt: skip
+    steps = f"{found.steps} step{'s' * (found.steps > 1)}" + f" up to step {found.step}" * facts.method.learns_images
     caption = (
-        f"What rank 0 of {found.ranks} gave to MPI, or got from it, in {found.steps} steps up to step {found.step}: "
+        f"What rank 0 of {found.ranks} gave to MPI, or got from it, in {steps}: "
         "evaluations and checkpoints included, messages within ScaLAPACK and HDF5 not"
     )
     return table(caption, ("messages", "calls per step", "bytes per step", "calls", "bytes"), rows)

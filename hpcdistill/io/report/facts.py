@@ -126,6 +126,11 @@ class Facts:
         return history["step"][known], values[known]
 
     @cached_property
+    def draws(self) -> int:
+        """Random draws that were measured; 0 where the steps are none."""
+        return len(self.measured("test_accuracy")[1]) if self.method.is_sample else 0
+
+    @cached_property
     def accuracy(self) -> float | None:
         """Test accuracy: the last one measured, the mean over random draws, or None if none was."""
         values = self.measured("test_accuracy")[1]
@@ -135,4 +140,4 @@ class Facts:
     def spread(self) -> float | None:
         """Standard deviation of the test accuracy over random draws, None for fewer than two."""
         values = self.measured("test_accuracy")[1]
-        return float(values.std(ddof=1)) if self.method.is_sample and len(values) > 1 else None
+        return float(values.std(ddof=1)) if self.draws > 1 else None

@@ -28,9 +28,7 @@ def images(facts: Facts) -> str:
         caption = f"Above, what the run started from ({start}); below, what each has become after {facts.step} steps."
     else:
         titles = {"images_display": "natural images"}
-        caption = "The support: training images as they are" + (
-            ", of the last draw." if facts.method.is_sample else "."
-        )
+        caption = "The support: training images as they are" + (", of the last draw." if facts.draws > 1 else ".")
     buffer = io.BytesIO()
     contact_sheet(facts.checkpoint, titles).save(buffer, format="PNG")
     return photograph(buffer.getvalue(), "Images", f"{caption} Below each image the class that it is of.")
@@ -52,10 +50,10 @@ def labels(facts: Facts) -> str:
 
 def course(facts: Facts, measured: Measurements) -> str:
     """Return how accuracy and loss changed over the steps, or the accuracies of random draws."""
-    if facts.method.is_sample:
+    if facts.draws > 1:
         accuracies = 100 * facts.measured("test_accuracy")[1]
         caption = "Test accuracy of each random draw of natural images."
-        return chart(draws(accuracies), "Draws", caption) if len(accuracies) else ""
+        return chart(draws(accuracies), "Draws", caption)
     words = {"train_accuracy": "of the step's targets", "validation_accuracy": "validation", "test_accuracy": "test"}
     series = [_series(facts, name, word) for name, word in words.items()]
     curves = [one for one in series[::-1] if len(one.x) > 1]
@@ -89,7 +87,7 @@ def _name(draw: Draws) -> str:
 def sweep(facts: Facts) -> str:
     """Return accuracy and loss against the setting of which a run has measured several values."""
     found = facts.method.sweep(facts.checkpoint.arrays)
-    if found is None:
+    if found is None or len(found.values) < 2 or not any(name.endswith("accuracy") for name in found.figures):
         return ""
     caption = f"Accuracy and loss against the {found.setting}, from one kernel."
     return chart(against_setting(found.setting, found.values, found.figures), f"Each {found.setting}", caption)

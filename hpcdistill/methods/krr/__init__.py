@@ -77,11 +77,11 @@ class Krr(Method):
 
     def sweep(self, arrays: Mapping[str, np.ndarray]) -> Sweep | None:
         """See `Method`: the ridges."""
-        if "krr/regs" not in arrays or len(arrays["krr/regs"]) < 2:
+        if "krr/regs" not in arrays:
             return None
         regs = arrays["krr/regs"]
         figures = {"validation accuracy": "validation_accuracy", "test accuracy": "test_accuracy",
-                   "test loss": "test_loss", "residual": "residual"}  # fmt: skip
+                   "test loss": "test_loss", "steps": "steps", "residual": "residual"}  # fmt: skip
         columns = {name: arrays[f"krr/{column}"][regs.argsort()] for name, column in figures.items()}
         known = {name: column for name, column in columns.items() if (column == column).any()}
         return Sweep("ridge", regs[regs.argsort()], known)

@@ -97,7 +97,8 @@ class AllImagesDriver(Driver):
     def _say(self) -> None:
         """Say what the test images are predicted with, ridge by ridge."""
         say, solutions = self.experiment.reporter.say, self._solutions
-        if sweep := METHOD.sweep(self.snapshot().arrays):
+        sweep = METHOD.sweep(self.snapshot().arrays)
+        if sweep and len(sweep.values) > 1:
             for cells in [[sweep.setting, *sweep.figures], *(sweep.cells(i) for i in range(len(sweep.values)))]:
                 say("  ".join(f"{cell:>19}" for cell in cells))
         accuracy, loss = solutions.figures["test_accuracy"][0], solutions.figures["test_loss"][0]

@@ -58,6 +58,12 @@ class Solutions:
         self.weights[i], self.is_solved[i] = weights, True
         self.figures["residual"][i], self.figures["steps"][i] = residual, steps
 
+    def under_way(self, iterated: Progress) -> None:
+        """Take the state of all ridges that are iterated together; columns are ridge by ridge."""
+        self.iterated = iterated
+        self.figures["residual"] = iterated.history[-1].reshape(len(self.regs), -1).max(axis=1)
+        self.figures["steps"] = np.full(len(self.regs), float(iterated.step))
+
     def solved_weights(self) -> list[np.ndarray]:
         """Return the weights that are known, `(n, classes)` each."""
         return list(self.weights[self.is_solved])
@@ -71,9 +77,10 @@ class Solutions:
             self.figures["test_loss"][self.is_solved] = [one.loss for one in test]
 
     def to_arrays(self) -> dict[str, np.ndarray]:
-        """Return what `restore` takes."""
-        arrays = {"regs": self.regs, "weights": self.weights, "is_solved": self.is_solved.astype(np.uint8),
-                  "is_singular": self.is_singular.astype(np.uint8), **self.figures}  # fmt: skip
+        """Return what `restore` takes, in memory of its own."""
+        arrays = {"regs": self.regs, "weights": self.weights.copy(), "is_solved": self.is_solved.astype(np.uint8),
+                  "is_singular": self.is_singular.astype(np.uint8)}  # fmt: skip
+        arrays |= {name: column.copy() for name, column in self.figures.items()}
         if self.iterated is not None:
             arrays |= {f"iterated_{name}": array for name, array in self.iterated.to_arrays().items()}
         return arrays

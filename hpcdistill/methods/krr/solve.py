@@ -79,7 +79,7 @@ def solve_by_iteration(
     rhs = np.tile(y_s, (1, count))
     for state in conjugate_gradients(operator.multiply, partial_factor.precondition, rhs, shifts, config.tolerance,
                                      config.most_steps, solutions.iterated):  # fmt: skip
-        solutions.iterated = state
+        solutions.under_way(state)
         worst = float(state.history[-1].max())
         reporter.advance(
             "conjugate gradients", *_way(state, config.tolerance), f"step {state.step}, residual {worst:.1e}"
