@@ -38,16 +38,17 @@ case "${parts[*]}" in
 esac
 cores=$(env -u OMP_NUM_THREADS nproc)  # which would print that number
 started=$SECONDS
-failed=()
-declare -A beside titles
 scratch=$(mktemp -d)  # each part's own folder in it: what one pytest tidies in a shared one, another may look for
 trap end EXIT
+idle=$scratch/idle.so
+g++ -O2 -shared -fPIC tests/native/idle.cpp -o "$idle"
 
 end() {  # let what still runs beside the rest clean up, as after Ctrl-C
   local job
+  touch "$scratch/ended"
   for job in $(jobs -p); do pkill -INT -P "$job" || true; done
   wait
-  [ "${#failed[@]}" -gt 0 ] || rm -rf "$scratch"
+  [ -s "$scratch/failed" ] || rm -rf "$scratch"
 }
 
 wants() {
@@ -58,23 +59,16 @@ wants() {
 
 say() { printf '\n== %s (%d s)\n' "$*" "$((SECONDS - started))"; }
 
-check() {  # check NAME COMMAND …: run it, and note whether it fails
-  local name=$1
-  shift
-  "$@" || failed+=("$name")
-}
-
-aside() {  # aside NAME TITLE COMMAND …: begin it beside the rest
-  local name=$1
-  titles[$name]=$2
+check() {  # check NAME TITLE COMMAND …: run it if it is wanted, and note whether it fails
+  local name=$1 title=$2
+  if ! wants "$name" "${name%-*}" || [ -e "$scratch/ended" ]; then return; fi
   shift 2
-  "$@" > "$scratch/$name.log" 2>&1 &
-  beside[$name]=$!
-  say "${titles[$name]}: begun beside the rest, $scratch/$name.log"
+  say "$title"
+  "$@" || echo "$name" >> "$scratch/failed"
 }
 
 tests() {  # tests PROCESSES FOLDER [OPTION …]: each process takes the next test, in order, when it is done with one
-  python -m pytest -q -n "$1" --dist loadgroup --no-loadscope-reorder --basetemp "$scratch/$(basename "$2")" \
+  LD_PRELOAD=$idle python -m pytest -q -n "$1" --dist loadgroup --no-loadscope-reorder --basetemp "$scratch/$(basename "$2")" \
     "${selection[@]}" "${@:2}"
 }
 
@@ -89,48 +83,39 @@ lint() {
 }
 
 on_ranks() {  # on_ranks COUNT: what hangs shows where, on each rank, and ends; -k because mpiexec may not heed a signal
-  timeout -k 10 900 mpiexec -n "$1" python -m pytest -q --color=no -o faulthandler_timeout=300 \
+  LD_PRELOAD=$idle timeout -k 10 900 mpiexec -n "$1" python -m pytest -q --color=no -o faulthandler_timeout=300 \
     --basetemp "$scratch/mpi-$1" "${selection[@]}" tests/mpi
 }
 
-# What mostly waits, or uses one core, runs beside the rest and is shown at the end.
-if wants slurm; then
-  aside slurm "on a Slurm of its own" tests "$((cores + 1))" tests/slurm
+# Two halves beside each other, since much of both waits.
+other_half() {
+  local ranks
+  check slurm "on a Slurm of its own" tests "$((cores + 1))" tests/slurm
+  for ranks in 1 2 3 4; do
+    check "mpi-$ranks" "$ranks MPI ranks" on_ranks "$ranks"
+  done
+}
+touch "$scratch/beside.log"
+if wants slurm mpi mpi-2; then
+  say "Slurm, MPI ranks: beside the rest, $scratch/beside.log"
+  set -m  # a group of its own: else bash has it ignore what ends it after Ctrl-C
+  other_half > "$scratch/beside.log" 2>&1 &
+  set +m
 fi
-if wants sanitize; then
-  aside sanitize "kernel engine under sanitizers" bash tests/sanitize.sh
-fi
-if wants lint; then
-  say "ruff, mypy, codespell, the site, clang-format"
-  check lint lint
-fi
-if wants unit; then
-  say "one process"
-  check unit tests "$cores" tests/unit --dist worksteal  # they are many and short: a share for each
-fi
-for ranks in 1 2 3 4; do
-  if wants mpi "mpi-$ranks"; then
-    say "$ranks MPI ranks"
-    check "mpi-$ranks" on_ranks "$ranks"
-  fi
-done
-if wants system; then
-  say "end to end"
-  check system tests "$((cores + 2))" tests/system
-fi
-for name in "${!beside[@]}"; do
-  wait "${beside[$name]}" || failed+=("$name")
-  say "${titles[$name]}"
-  cat "$scratch/$name.log"
-done
+check lint "ruff, mypy, codespell, the site, clang-format" lint
+check unit "one process" tests "$cores" tests/unit --dist worksteal  # they are many and short: a share for each
+check sanitize "kernel engine under sanitizers" bash tests/sanitize.sh
+check system "end to end" tests "$((cores + 2))" tests/system
+wait
+cat "$scratch/beside.log"
 if [ -n "${COVERAGE_PROCESS_START:-}" ]; then
   unset COVERAGE_PROCESS_START
   say "lines and branches that were not reached"
   coverage combine --quiet
   coverage report
 fi
-if [ "${#failed[@]}" -gt 0 ]; then
-  say "FAILED: ${failed[*]}; the files of failed tests are in $scratch"
+if [ -s "$scratch/failed" ]; then
+  say "FAILED: $(paste -sd ' ' "$scratch/failed"); the files of failed tests are in $scratch"
   exit 1
 fi
 say "all checks passed"
