@@ -164,7 +164,9 @@ def flatten(config: Any) -> dict[str, Any]:
 
 
 def toml_value(value: Any) -> str:
-    """Return a value as TOML writes it."""
+    """Return a value as TOML writes it, on a line."""
     if value == {}:
         return "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(toml_value, value))}]"
     return tomli_w.dumps({"x": value}).removeprefix("x = ").strip()

@@ -92,7 +92,8 @@ def conjugate_gradients(
             if state.step >= most_steps:
                 raise NumericalError(
                     f"conjugate gradients: after {state.step} steps the residual is {state.history[-1].max():.2g} of "
-                    f"the right-hand side, and not {tolerance:.2g}. {_REMEDY}"
+                    f"the right-hand side, and not {tolerance:.2g}. More krr.most_steps, or a larger krr.tolerance, "
+                    f"go on from there. {_REMEDY}"
                 )
             state = _step(multiply, precondition, state, shifts, norms, tolerance)
             yield state
@@ -100,7 +101,7 @@ def conjugate_gradients(
         if restarts == _MOST_RESTARTS and relative.max() > _DRIFT * tolerance:
             raise NumericalError(
                 f"conjugate gradients: rounding keeps the residual at {relative.max():.2g} of the right-hand side, "
-                f"above {tolerance:.2g}. {_REMEDY}"
+                f"above {tolerance:.2g}. With a larger krr.tolerance it goes on from there. {_REMEDY}"
             )
         if restarts == _MOST_RESTARTS or (relative <= tolerance).all():
             return
@@ -123,7 +124,7 @@ def _norms(rhs: np.ndarray) -> np.ndarray:
     return norms
 
 
-_REMEDY = "Raise solve.reg, krr.rank or krr.tolerance, or use kernel.precision=float64."
+_REMEDY = "Anew, in a folder of its own, a larger solve.reg or krr.rank helps, and kernel.precision=float64."
 
 
 def _begin(

@@ -40,9 +40,11 @@ def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
     images = file.arrays["row_index"], file.attributes["train_sha256"]
     indices, digest = np.sort(experiment.pool.indices), experiment.dataset.sha256.get("train", "")
     if not np.array_equal(images[0], indices) or images[1] != digest:
+        theirs = f"{len(images[0]):,} images of {file.attributes['dataset']}"
+        ours = f"{len(indices):,} images of {experiment.dataset.name}"
         raise CheckpointError(
-            f"{path}: is of other training images ({len(images[0]):,} of {file.attributes['dataset']}) than this run's "
-            f"{len(indices):,} of {experiment.dataset.name}. {_compute(path)}"
+            f"{path}: is of other training images ({theirs}) than this run's ({ours}"
+            f"{': of other content, or drawn with another seed' * (theirs == ours)}). {_compute(path)}"
         )
     if missing := len(file.missing()):
         raise CheckpointError(f"{path}: {missing} of its {len(file.tiles())} tiles are missing. {_compute(path)}")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hpcdistill.attempt import StopSignal
-from hpcdistill.config import parse_config
+from hpcdistill.config import parse_config, why_not_resumed
 from hpcdistill.errors import CheckpointError, ConfigError, NotPositiveDefiniteError, NumericalError
 from hpcdistill.learning import kernel_operator
 from hpcdistill.methods.krr import METHOD, all_images, matrix
@@ -102,6 +102,22 @@ def test_it_goes_on_from_any_checkpoint_bit_for_bit(comm, monkeypatch, way):
             np.testing.assert_array_equal(newest.arrays[f"krr/{name}"], whole.newest.arrays[f"krr/{name}"])
 
 
+@pytest.mark.parametrize("way", ["factors", "iteration"])
+def test_ridges_are_added_to_a_finished_run(comm, way):
+    _, whole = run(comm, *WAYS[way])
+    fewer = f"krr.regs={list(REGS[1:3])}"
+    _, first = run(comm, *WAYS[way], fewer)
+    assert why_not_resumed(configuration(*WAYS[way], fewer), configuration(*WAYS[way])) == ""
+    _, more = run(comm, *WAYS[way], resumed=first.newest)
+    for name, bound in {"weights": 1e-8, "test_accuracy": 0, "test_loss": 1e-8}.items():
+        np.testing.assert_allclose(more.newest.arrays[f"krr/{name}"], whole.newest.arrays[f"krr/{name}"], rtol=bound)
+    accuracy = more.newest.history()["test_accuracy"]
+    assert np.isfinite(accuracy).sum() == 1
+    for name in ("weights", "steps"):  # those that were there are not solved for again
+        for i in range(3):
+            np.testing.assert_array_equal(more.newest.arrays[f"krr/{name}"][i], first.newest.arrays[f"krr/{name}"][i])
+
+
 @pytest.mark.parametrize("way", ["factors", "iteration, nothing kept"])
 def test_the_kernel_may_come_from_a_file(comm, shared_tmp_path, monkeypatch, way):
     monkeypatch.setattr(kernel_operator, "TILE", 100)
@@ -120,7 +136,7 @@ def test_the_kernel_may_come_from_a_file(comm, shared_tmp_path, monkeypatch, way
 
 @pytest.mark.parametrize(("settings", "message"), [
     (["kernel.b_std=0.2"], r"is another kernel \(kernel.b_std: 0.1 → 0.2\)"),
-    (["data.train_size=200"], "is of other training images .300 of digits. than this run's 200"),
+    (["data.train_size=200"], "is of other training images .300 images of digits. than this run's .200"),
     (["seed=1"], "is of other training images"),
     (["krr.kernel_file=nowhere.h5"], "no such file. `hpcdistill kernel"),
     ([], "1 of its 28 tiles are missing. `hpcdistill kernel CONFIG.toml --output k.h5`"),
@@ -132,7 +148,7 @@ def test_a_file_of_something_else(comm, shared_tmp_path, settings, message):
         from hpcdistill.io.kernel_file import KernelFile
 
         on_root(comm, lambda: KernelFile.open(path).forget((1, 1)))
-    with pytest.raises(CheckpointError, match=message):
+    with pytest.raises((CheckpointError, ConfigError), match=message):
         run(comm, f"krr.kernel_file={path}", *settings)
 
 

@@ -1,8 +1,9 @@
-"""Python for a rank, with gradients or checkpoints that are slow, or gradients that fail on one rank.
+"""Python for a rank, with gradients, checkpoints or tiles that are slow, or gradients that fail on one rank.
 
-`python acting.py slow=SECONDS pause=SECONDS stall=COUNT fail=RANK -u -m MODULE ARGUMENTS`, as a command, or as
-`launch.python` of a profile: `slow` is of gradients, `pause` of checkpoints. After COUNT of those that are slow the
-first attempt at a job all but stands, so that a test that means to disturb it finds it at work, however late it comes.
+`python acting.py slow=SECONDS pause=SECONDS tile=SECONDS stall=COUNT fail=RANK -u -m MODULE ARGUMENTS`, as a command,
+or as `launch.python` of a profile: `slow` is of gradients, `pause` of checkpoints, `tile` of kernels in files. After
+COUNT of those that are slow the first attempt at a job all but stands, so that a test that means to disturb it finds it
+at work, however late it comes.
 """
 
 import os
@@ -12,10 +13,11 @@ import time
 
 from mpi4py import MPI
 
+from hpcdistill.io.kernel_file import KernelFile
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.run.recorder import Recorder
 
-#: Seconds of a gradient, or of a checkpoint, of a run that stalls.
+#: Seconds of a gradient, a checkpoint or a tile of a run that stalls.
 STALLED_SECONDS = 3.0
 
 
@@ -40,6 +42,8 @@ def main():
     stall = int(options["stall"]) if "stall" in options and first else sys.maxsize
     if "pause" in options:
         act(Recorder, "save", float(options["pause"]), stall)
+    elif "tile" in options:
+        act(KernelFile, "write", float(options["tile"]), stall)
     else:
         act(KernelRegression, "gradient", float(options.get("slow", 0)), stall, int(options.get("fail", -1)))
     sys.argv = sys.argv[module + 1 :]

@@ -25,6 +25,8 @@ HPCDISTILL = (sys.executable, "-m", "hpcdistill")
 ACTING = Path(__file__).with_name("acting.py")
 #: The command line, with steps that take long enough to disturb them, and nearly no work.
 SLOW_STEPS = (sys.executable, str(ACTING), "slow=0.05", "stall=25", "-m", "hpcdistill")
+#: The command line, with a kernel in a file that all but stands when each rank has written some tiles.
+SLOW_TILES = (sys.executable, str(ACTING), "tile=0", "stall=20", "-m", "hpcdistill")
 
 
 @dataclass(frozen=True)

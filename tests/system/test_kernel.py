@@ -8,7 +8,7 @@ import sys
 import h5py
 import numpy as np
 import pytest
-from launch import command_line, rank_processes, run, start, succeed, wait_until, write_config
+from launch import SLOW_TILES, command_line, rank_processes, run, start, succeed, wait_until, write_config
 from sklearn.svm import SVC
 from test_full_disk import fill
 
@@ -47,7 +47,7 @@ def tiles_there(path):
 def begin(folder, *more, ranks=2, at_least=5):
     """Start a computation, and return it when some tiles are there, but not all."""
     path = folder / "k.h5"
-    process = start([*command_line(ranks), *map(str, command(folder, *more))])
+    process = start([*command_line(ranks, SLOW_TILES), *map(str, command(folder, *more))])
     wait_until(lambda: path.exists() and tiles_there(path) >= at_least, "tiles", process)
     return process
 

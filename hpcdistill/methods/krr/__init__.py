@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.errors import ConfigError
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
 
     from hpcdistill.config import Config
     from hpcdistill.cost.work import Images, Work
+    from hpcdistill.data.sampling import Pool
 
 SOLVERS = ("cholesky", "conjugate_gradients")
 
@@ -49,7 +51,8 @@ class Krr(Method):
     needs_test = True
     takes_all = True
     unit = "a draw"
-    resumable = frozenset({"krr.draws", "krr.keep_gib", "krr.most_steps"})
+    resumable = frozenset({"krr.draws", "krr.regs", "krr.kernel_file", "krr.keep_gib", "krr.most_steps"})
+    adjustable = frozenset({"krr.tolerance"})
 
     def driver_of(self, config: Config) -> str:
         """See `Method`: all images are solved for once, draws are measured one by one."""
@@ -64,6 +67,12 @@ class Krr(Method):
         for name in ("regs", "kernel_file", "solver", "precision"):
             if getattr(krr, name) != getattr(default, name):
                 raise ConfigError(f"krr.{name} is for all training images: set support.images_per_class=0.")
+
+    def check_images(self, config: Config, pool: Pool, validation: int) -> None:
+        """See `Method`."""
+        file = config.of(KrrConfig).kernel_file
+        if file and not Path(file).exists():
+            raise ConfigError(f"krr.kernel_file: {file}: no such file. `hpcdistill kernel` makes it.")
 
     def steps(self, config: Config) -> int:
         """See `Method`."""

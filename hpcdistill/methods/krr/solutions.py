@@ -40,13 +40,13 @@ class Solutions:
     def state(self) -> tuple[int, int, bool] | None:
         """What tells one state from another; None at the start."""
         steps = self.iterated.step if self.iterated else 0
-        done = int((self.is_solved | self.is_singular).sum())
+        done = len(self.regs) - len(self.left())
         return (done, steps, self.is_measured) if done or steps else None
 
     @property
     def all_solved(self) -> bool:
         """Whether nothing is left to be solved."""
-        return bool((self.is_solved | self.is_singular).all())
+        return len(self.left()) == 0
 
     @property
     def is_measured(self) -> bool:
@@ -58,11 +58,15 @@ class Solutions:
         self.weights[i], self.is_solved[i] = weights, True
         self.figures["residual"][i], self.figures["steps"][i] = residual, steps
 
-    def under_way(self, iterated: Progress) -> None:
-        """Take the state of all ridges that are iterated together; columns are ridge by ridge."""
+    def left(self) -> np.ndarray:
+        """Return the ridges that are neither solved for nor singular, `(k,)`."""
+        return np.flatnonzero(~(self.is_solved | self.is_singular))
+
+    def under_way(self, ridges: np.ndarray, iterated: Progress) -> None:
+        """Take the state of ridges that are iterated together; columns are ridge by ridge."""
         self.iterated = iterated
-        self.figures["residual"] = iterated.history[-1].reshape(len(self.regs), -1).max(axis=1)
-        self.figures["steps"] = np.full(len(self.regs), float(iterated.step))
+        self.figures["residual"][ridges] = iterated.history[-1].reshape(len(ridges), -1).max(axis=1)
+        self.figures["steps"][ridges] = iterated.step
 
     def solved_weights(self) -> list[np.ndarray]:
         """Return the weights that are known, `(n, classes)` each."""
@@ -86,9 +90,12 @@ class Solutions:
         return arrays
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Take what `to_arrays` has returned, for the same ridges."""
-        self.weights = arrays["weights"]
-        self.is_solved, self.is_singular = arrays["is_solved"] > 0, arrays["is_singular"] > 0
-        self.figures = {name: arrays[name] for name in FIGURES}
+        """Take what `to_arrays` has returned. Of other ridges, what both have; then what was iterated is dropped."""
+        _, here, there = np.intersect1d(self.regs, arrays["regs"], return_indices=True)
+        self.weights[here] = arrays["weights"][there]
+        self.is_solved[here], self.is_singular[here] = arrays["is_solved"][there] > 0, arrays["is_singular"][there] > 0
+        for name, column in self.figures.items():
+            column[here] = arrays[name][there]
         iterated = {name.removeprefix("iterated_"): array for name, array in arrays.items() if "iterated_" in name}
-        self.iterated = Progress.from_arrays(iterated) if iterated else None
+        if iterated and np.array_equal(self.regs, arrays["regs"]):
+            self.iterated = Progress.from_arrays(iterated)

@@ -35,7 +35,7 @@ def solve_by_cholesky(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, 
     config, reporter = experiment.config.of(KrrConfig), experiment.reporter
     fetch = tiles_of(experiment, x_s, config.kernel_file)
     matrix = whole_or_tiles(experiment, fetch, len(x_s), partial(reporter.rows, "tiles of K_ss"))
-    left = np.flatnonzero(~(solutions.is_solved | solutions.is_singular))
+    left = solutions.left()
     for done, i in enumerate(map(int, left)):
         reporter.advance("ridge", len(solutions.regs) - len(left) + done, len(solutions.regs))
         shift = float(solutions.regs[i] * matrix.diagonal.mean())
@@ -67,26 +67,26 @@ def _refined(
 def solve_by_iteration(
     experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, solutions: Solutions
 ) -> Iterator[None]:
-    """Iterate all ridges together by conjugate gradients. Collective."""
+    """Iterate all ridges that are left together, by conjugate gradients. Collective."""
     config, reporter, comm = experiment.config.of(KrrConfig), experiment.reporter, experiment.comm
     fetch, n = tiles_of(experiment, x_s, config.kernel_file), len(x_s)
     operator = KernelOperator(comm, n, fetch, int(config.keep_gib * 2**30), partial(reporter.rows, "tiles of K_ss"))
     diagonal, columns = kernel_diagonal(comm, experiment.kernels.ss, x_s), _columns(experiment, x_s)
     seed, progress = experiment.config.seed, partial(reporter.rows, "columns of the preconditioner")
     partial_factor = PartialCholesky(comm, diagonal, columns, config.rank, seed, progress)
-    count, classes = len(solutions.regs), y_s.shape[1]
-    shifts = np.repeat(solutions.regs * diagonal.mean(), classes)
-    rhs = np.tile(y_s, (1, count))
+    left, classes = solutions.left(), y_s.shape[1]
+    shifts = np.repeat(solutions.regs[left] * diagonal.mean(), classes)
+    rhs = np.tile(y_s, (1, len(left)))
     for state in conjugate_gradients(operator.multiply, partial_factor.precondition, rhs, shifts, config.tolerance,
                                      config.most_steps, solutions.iterated):  # fmt: skip
-        solutions.under_way(state)
+        solutions.under_way(left, state)
         worst = float(state.history[-1].max())
         reporter.advance(
             "conjugate gradients", *_way(state, config.tolerance), f"step {state.step}, residual {worst:.1e}"
         )
         yield
-    for i, weights in enumerate(np.split(state.x, count, axis=1)):
-        of_ridge = slice(i * classes, (i + 1) * classes)
+    for place, (i, weights) in enumerate(zip(left, np.split(state.x, len(left), axis=1), strict=True)):
+        of_ridge = slice(place * classes, (place + 1) * classes)
         taken = int((state.history[:, of_ridge].max(axis=1) > config.tolerance).sum())
         solutions.solved(i, weights, float(state.history[-1, of_ridge].max()), taken)
 
