@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -11,6 +10,7 @@ from rich.table import Table
 from hpcdistill.cluster.progress import RunProgress
 from hpcdistill.cluster.registry import Job
 from hpcdistill.cluster.states import JobState
+from hpcdistill.progress import on_terminal
 
 _WIDEST = 1000
 
@@ -26,7 +26,8 @@ class JobRow:
 
 def table_console() -> Console:
     """Return where tables are printed: as wide as the terminal, and as wide as they are in files and pipes."""
-    return Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else _WIDEST)
+    live = on_terminal()  # mpirun gives rank 0 a terminal of its own, whoever reads it
+    return Console(highlight=False, soft_wrap=True, force_terminal=live, width=None if live else _WIDEST)
 
 
 def jobs_table(rows: list[JobRow]) -> Table:

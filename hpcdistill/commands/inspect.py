@@ -52,11 +52,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _describe_kernel(path: Path) -> None:
-    from rich.console import Console
-
+    from hpcdistill.cluster.table import table_console
     from hpcdistill.io.kernel_file import KernelFile
 
-    console, file = Console(highlight=False, soft_wrap=True), KernelFile.open(path)
+    console, file = table_console(), KernelFile.open(path)
     total, missing = len(file.tiles()), len(file.missing())
     state = "complete" if not missing else f"{total - missing} of {total} tiles ({1 - missing / total:.1%}) are there"
     console.print(str(path), style="bold", markup=False)
@@ -75,12 +74,11 @@ def _describe_kernel(path: Path) -> None:
 
 
 def _describe(path: Path, checkpoint: Checkpoint) -> None:
-    from rich.console import Console
-
+    from hpcdistill.cluster.table import table_console
     from hpcdistill.io.exchanged import Exchanged
     from hpcdistill.method import described
 
-    console = Console(highlight=False, soft_wrap=True)
+    console = table_console()
     arrays = checkpoint.arrays
     console.print(f"{path} -> {path.resolve().name}" if path.is_symlink() else str(path), style="bold", markup=False)
     for name in ("method", "dataset", "architecture", "step", "hpcdistill_version", "git_commit"):
@@ -143,8 +141,9 @@ def _figure(name: str, value: float) -> str:
 
 
 def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
-    from rich.console import Console
     from rich.table import Table
+
+    from hpcdistill.cluster.table import table_console
 
     found = {
         name: [checkpoint.attribute(name) for _, checkpoint in checkpoints] for name in ("dataset", "architecture")
@@ -154,7 +153,7 @@ def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
     table = Table("support", "images", *columns, "steps", "test accuracy", "seconds", box=None)
     for _, checkpoint in checkpoints:
         table.add_row(*_comparison_row(checkpoint, columns))
-    console = Console(highlight=False, soft_wrap=True)
+    console = table_console()
     console.print("\n".join(f" {name}: {found[name][0]}" for name in common), markup=False)
     console.print(table)
 

@@ -56,7 +56,12 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("--output", type=Path, metavar="FILE", required=True, help="where to write, or to go on")
     parser.add_argument("--rows", choices=("train", "test"), default="train",
                         help="images of the rows; columns are training images (default: train)")  # fmt: skip
-    parser.add_argument("--dtype", choices=("float64", "float32"), default="float64", help="default: float64")
+    parser.add_argument(
+        "--dtype",
+        choices=("float64", "float32"),
+        default="float64",
+        help="of the entries; kernel.precision does not count here (default: float64)",
+    )
     parser.add_argument("--tile", type=int, metavar="N", default=DEFAULT_TILE,
                         help=f"side of a tile, which a rank computes at a time (default: {DEFAULT_TILE})")  # fmt: skip
     parser.add_argument("--compress", action="store_true", help="compress it without loss when it is complete")

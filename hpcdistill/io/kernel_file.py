@@ -93,7 +93,8 @@ class KernelFile:
             raise CheckpointError(f"{path}: no such file. `hpcdistill kernel` writes it.") from None
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:  # damage can raise any
             raise CheckpointError(
-                f"{path}: is no kernel of `hpcdistill kernel`, or damaged ({reason(error)})."
+                f"{path}: is no kernel of `hpcdistill kernel`, or damaged ({reason(error)}). "
+                "If it was to be one, remove it, and compute it again."
             ) from None
 
     @classmethod

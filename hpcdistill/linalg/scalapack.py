@@ -25,7 +25,7 @@ try:
 except ImportError as error:
     raise EnvironmentSetupError(
         f"there is no ScaLAPACK here ({error}), which solve.method=scalapack and large systems on several ranks need. "
-        "Install MPI and ScaLAPACK as jobs/setup.sh does, or set solve.method=replicated."
+        "Install MPI and ScaLAPACK as jobs/setup.sh does, or set solve.method=replicated and label_solve.method=qr."
     ) from None
 
 #: Progress of a Cholesky factorisation is reported after so many columns at least, and so many times at most.

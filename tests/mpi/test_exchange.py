@@ -9,12 +9,17 @@ import hpcdistill
 from hpcdistill.bench.step import CLASSES, make_problem
 from hpcdistill.config import parse_config
 from hpcdistill.cost.exchange import StepSizes, exchanged_per_chunk, exchanged_per_step
+from hpcdistill.cost.work import Place
 from hpcdistill.data.readers import load_dataset
+from hpcdistill.learning.kernel_operator import KernelOperator
 from hpcdistill.learning.krr import KernelRegression
+from hpcdistill.linalg.conjugate_gradients import conjugate_gradients
+from hpcdistill.linalg.partial_cholesky import PartialCholesky
+from hpcdistill.methods.krr.work import iteration_messages
 from hpcdistill.methods.label_solve.reduction import QR, reduce_chunk
 from hpcdistill.mpi import traffic as traffic_module
 from hpcdistill.mpi.collectives import gather_objects, sum_array
-from hpcdistill.mpi.partition import piece_rows
+from hpcdistill.mpi.partition import block_range, piece_rows
 from hpcdistill.mpi.traffic import counted
 from hpcdistill.run.experiment import choose_kernels
 from hpcdistill.run.store import MemoryStore
@@ -79,3 +84,17 @@ def test_a_chunk_of_label_solve(comm):
     assert np.all(np.array(together["Send"]) <= wanted.get("Send", (0, 0)))
     assert together["Fetch_and_op"] == wanted.get("Fetch_and_op", (0, 0))
     assert len(gather_objects(comm, None)) == ranks
+
+
+def test_a_step_of_conjugate_gradients(comm):
+    n, rank, columns = 40, 12, 3
+    factor = np.random.default_rng(0).normal(size=(n, n))
+    k, (start, stop) = factor @ factor.T, block_range(n, comm.Get_size(), comm.Get_rank())
+    operator = KernelOperator(comm, n, lambda rows, columns: k[slice(*rows), slice(*columns)], 1 << 20)
+    preconditioner = PartialCholesky(comm, k.diagonal(), lambda pivots: k[start:stop, pivots], rank, 0)
+    steps = conjugate_gradients(operator.multiply, preconditioner.precondition, np.ones((n, columns)),
+                                np.full(columns, 1e-3), 1e-13, 100)  # fmt: skip
+    next(steps)
+    with counted() as traffic:
+        next(steps)
+    assert messages(traffic.calls, traffic.bytes) == iteration_messages(n, rank, columns, Place(comm.Get_size()))

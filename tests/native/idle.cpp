@@ -6,7 +6,7 @@
 
 namespace {
 
-constexpr long kShortest = 20'000, kLongest = 1'000'000;  // nanoseconds
+constexpr long kShortest = 20'000, kLongest = 100'000;  // nanoseconds: TCP is looked at in one of ten turns
 
 long now() {
   timespec time;

@@ -69,7 +69,8 @@ def _by_iteration(config: Config, images: Images) -> Work:
     krr, n = config.of(KrrConfig), images.train
     tiles = () if krr.kernel_file else (Tiles(n, block=BLOCK),)
     ridges, columns = 1 + len(krr.regs), (1 + len(krr.regs)) * images.classes
-    step = Phase("first step", 1, (), tiles, shared_flops=2.0 * n * n * columns)
+    step = Phase("first step", 1, (), tiles, shared_flops=2.0 * n * n * columns,
+                 messages=partial(iteration_messages, n, min(krr.rank, n), columns))  # fmt: skip
     preconditioner = Phase("preconditioner", 1, (Rows(n, krr.rank),), shared_flops=float(n * krr.rank**2))
     kept = f"{krr.keep_gib:g} GiB of K_ss on each rank"
     again = f"{8 * n * n / 2**31:.1f} GiB in all; what is beyond {kept} is computed anew in each step"
@@ -80,6 +81,13 @@ def _by_iteration(config: Config, images: Images) -> Work:
         _files(images, ridges), remedy="a lower krr.keep_gib or krr.rank",
         notes=(f"how many steps it takes is not known before: time is of the first. K_ss has {again}",),
     )  # fmt: skip
+
+
+def iteration_messages(n: int, rank: int, columns: int, place: Place) -> Messages:
+    """Return what a step of conjugate gradients sends: products with K and with both sides of the preconditioner."""
+    if place.ranks == 1:
+        return {}
+    return {"Allreduce": (3, 8 * columns * (2 * n + rank)), "allreduce": (1, 8)}
 
 
 def _measured(images: Images) -> Phase:

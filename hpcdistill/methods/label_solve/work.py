@@ -51,6 +51,7 @@ def _large(n: int, images: Images) -> Work:
     return Work(
         all_targets, (solution,), lambda place: 8 * images.train * (n + images.classes) / place.ranks,
         {"a checkpoint": checkpoint_bytes(n, images)}, remedy="more ranks",
+        notes=("messages within ScaLAPACK's QR are not counted",),
     )  # fmt: skip
 
 
