@@ -41,7 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.epilog = textwrap.dedent(
         """\
-        Time is that of kernel entries and dense algebra: reading data, fitting ZCA, messages and files come on top.
+        Time is that of kernel entries, dense algebra, and images made ready: reading data, fitting ZCA, messages and
+        files come on top.
         """
     )
     parser.add_argument("config", metavar="CONFIG.toml", help="what is to be run")

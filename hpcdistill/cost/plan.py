@@ -122,6 +122,7 @@ def _kernel_seconds(case: Case, phase: Phase, network: str, ranks: int) -> float
     for name, part in parts:
         speed = case.device.speed(name)
         seconds += part.share(ranks) / (speed.gradient if part.gradient else speed.forward)
+        seconds += part.count / ranks / speed.images if isinstance(part, Rows) else 0.0
     return seconds / case.units
 
 

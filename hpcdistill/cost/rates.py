@@ -6,6 +6,7 @@ What was measured is kept in `$XDG_CACHE_HOME/hpcdistill/rates.json` (`~/.cache`
 from __future__ import annotations
 
 import json
+import math
 import os
 import tomllib
 from collections.abc import Mapping
@@ -23,10 +24,14 @@ CORE, GPU = "core", "GPU"
 
 @dataclass(frozen=True)
 class Speed:
-    """Kernel entries per second: alone, and each with its gradient."""
+    """Kernel entries per second: alone, and each with its gradient; and images that are made ready for it per second.
+
+    Images are standardised and handed to the backend. Where that was not measured it counts as no time.
+    """
 
     forward: float
     gradient: float
+    images: float = math.inf
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """What a plan says: sizes, entries, memory, bytes, messages. No engine computes here but in the last tests."""
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -93,6 +94,14 @@ def test_hours_decide_on_the_steps():
     row = plan_row(found, 1)
     assert (row.total_seconds, row.steps) == (1800, int(1800 / row.step_seconds))
     assert any("kip.hours" in note for note in found.work.notes)
+
+
+def test_images_that_are_made_ready_take_time_of_each_rank():
+    slower = {name: dataclasses.replace(speed, images=100.0) for name, speed in DEVICE.entries.items()}
+    slow, given = Device("a core", "core", slower, {}, ""), {"kip__batch": 500, "support__images_per_class": 1}
+    for ranks in (1, 2):
+        added = plan_row(case(slow, **given), ranks).step_seconds - plan_row(case(**given), ranks).step_seconds
+        assert added == pytest.approx(500 / 100 / ranks)
 
 
 def test_networks_that_are_drawn_from_count_alike():
