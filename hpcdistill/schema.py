@@ -87,6 +87,8 @@ def _check_value(value: Any, kind: type, metadata: Mapping[str, Any], key: str, 
         return value
     if type(value) is not kind:
         raise ConfigError(f"{where}: {key} must be {_TYPE_NAMES[kind]}, not {value!r}.")
+    if kind is int and abs(typing.cast(int, value)) >= 2**63:
+        raise ConfigError(f"{where}: {key} must be below 2^63, not {value}.")
     if metadata["choices"] and value not in metadata["choices"]:
         raise ConfigError(f"{where}: {key} is {value!r}. Valid: {', '.join(metadata['choices'])}.")
     return _check_bounds(value, metadata, key, where)

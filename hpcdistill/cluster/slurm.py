@@ -121,5 +121,5 @@ def _run(*command: str) -> str:
         raise EnvironmentSetupError(f"{command[0]}: no answer from Slurm within {_SECONDS} s. Try again.") from None
     if done.returncode:
         lines = (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}").splitlines()
-        raise EnvironmentSetupError(f"{command[0]}: {lines[-1]}")
+        raise EnvironmentSetupError(f"{command[0]}: {lines[-1].removeprefix(f'{command[0]}: ')}")
     return done.stdout

@@ -41,7 +41,7 @@ def add_distilled(parser: argparse.ArgumentParser, *, several: bool = False, ove
         overrides: whether settings also override those of a checkpoint.
     """
     name, nargs = ("files", "+") if several else ("file", None)
-    parser.add_argument(name, metavar="FILE", type=Path, nargs=nargs,
+    parser.add_argument(name, metavar="FILE", type=named_path, nargs=nargs,
                         help="a checkpoint, such as OUTPUT/latest.h5; or the .npz, .pt or folder of pictures of a "
                         "distilled set of somebody else")  # fmt: skip
     override = "override one key of the stored configuration, such as data.root=DIR; " if overrides else ""
@@ -72,6 +72,13 @@ def checkpoints_of(files: list[Path], settings: list[str]) -> list[Path]:
     from hpcdistill.run.adopt import adopt
 
     return [adopt(world(), file, settings) for file in files]
+
+
+def named_path(text: str) -> Path:
+    """Return the name of a file or folder; an empty one, as of a variable that is not set, is none."""
+    if not text:
+        raise argparse.ArgumentTypeError("must be a name, and is empty")
+    return Path(text)
 
 
 def positive(text: str) -> int:

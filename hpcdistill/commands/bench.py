@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.bench.cases import DEFAULT_CASES, DTYPES, OPERATIONS
-from hpcdistill.commands.arguments import positive, positive_number
+from hpcdistill.commands.arguments import named_path, positive, positive_number
 from hpcdistill.config import PRECISIONS
 
 if TYPE_CHECKING:
@@ -69,7 +68,7 @@ def _add_step_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_json_argument(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, too")
+    parser.add_argument("--json", metavar="FILE", type=named_path, help="write all figures there, too")
 
 
 def main(args: argparse.Namespace) -> int:

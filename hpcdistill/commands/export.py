@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from hpcdistill.commands.arguments import add_distilled, checkpoints_of
+from hpcdistill.commands.arguments import add_distilled, checkpoints_of, named_path
 
 if TYPE_CHECKING:
     from hpcdistill.io.checkpoint import Checkpoint
@@ -29,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     add_distilled(parser)
     parser.add_argument("--format", choices=tuple(ENDINGS), help="default: what --output ends with, else npz")
-    parser.add_argument("--output", type=Path, metavar="PATH", help="default: FILE with the new ending, resolved")
+    parser.add_argument("--output", type=named_path, metavar="PATH", help="default: FILE with the new ending, resolved")
 
 
 def main(args: argparse.Namespace) -> int:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import textwrap
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.attempt import StopSignal
-from hpcdistill.commands.arguments import Parser
+from hpcdistill.commands.arguments import Parser, named_path
 from hpcdistill.config import load_config
 from hpcdistill.io.tile import DEFAULT_TILE, check_side
 
@@ -53,7 +52,7 @@ def add_arguments(parser: Parser) -> None:
     parser.add_argument("config", metavar="CONFIG.toml", help="whose images, and which kernel")
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="override one key of the configuration; may be repeated")  # fmt: skip
-    parser.add_argument("--output", type=Path, metavar="FILE", required=True, help="where to write, or to go on")
+    parser.add_argument("--output", type=named_path, metavar="FILE", required=True, help="where to write, or to go on")
     parser.add_argument("--rows", choices=("train", "test"), default="train",
                         help="images of the rows; columns are training images (default: train)")  # fmt: skip
     parser.add_argument(

@@ -8,6 +8,8 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from hpcdistill.commands.arguments import named_path
+
 if TYPE_CHECKING:
     from hpcdistill.attempt import StopSignal
     from hpcdistill.mpi.binding import MPI
@@ -40,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("table", metavar="TABLE", nargs="?", help="a table's name")
     parser.add_argument("--cell", metavar="PATTERN", default="*", help="only cells with such names, such as 'mnist-*'")
-    parser.add_argument("--output", type=Path, metavar="DIR",
+    parser.add_argument("--output", type=named_path, metavar="DIR",
                         help="default: runs/paper, or runs/paper-in-N-hours with --hours N")  # fmt: skip
     parser.add_argument("--run", action="store_true", help="first make, or continue, the runs")
     parser.add_argument("--hours", type=float, metavar="N", help="with --run: what each run of KIP may take")

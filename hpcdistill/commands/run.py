@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.attempt import StopSignal
-from hpcdistill.commands.arguments import Parser
+from hpcdistill.commands.arguments import Parser, named_path
 from hpcdistill.config import config_class, load_config
 from hpcdistill.method import usable_methods
 from hpcdistill.schema import describe_keys
@@ -48,7 +48,9 @@ def add_run_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("config", metavar="CONFIG.toml", help="what to run")
     parser.add_argument("--set", dest="settings", metavar="SECTION.KEY=VALUE", action="append", default=[],
                         help="override one key of the configuration; may be repeated")  # fmt: skip
-    parser.add_argument("--output", type=Path, metavar="DIR", help="where to write (default: runs/<name of CONFIG>)")
+    parser.add_argument(
+        "--output", type=named_path, metavar="DIR", help="where to write (default: runs/<name of CONFIG>)"
+    )
     parser.add_argument(
         "--resume", action="store_true", help="continue from the newest checkpoint in the output folder"
     )

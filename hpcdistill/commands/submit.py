@@ -13,7 +13,7 @@ from hpcdistill.cluster.profile import Profile, load_profile
 from hpcdistill.cluster.sweep import Point, expand_sweeps
 from hpcdistill.commands.run import add_run_arguments, default_output
 from hpcdistill.config import load_config
-from hpcdistill.errors import ConfigError
+from hpcdistill.errors import ConfigError, EnvironmentSetupError
 from hpcdistill.schema import describe_keys
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def main(args: argparse.Namespace) -> int:
     request = _request(args)
     _refuse_if_busy(request)  # first: of a folder in which a job is at work, that is what matters
     request.check()
-    _refuse_if_too_many(request)
+    _refuse_if_too_many(request, dry_run=args.dry_run)
     _warn_of_time(request, args.device)
     if args.dry_run:
         print(find_scheduler(request.profile.executor).script(request))
@@ -84,12 +84,17 @@ def main(args: argparse.Namespace) -> int:
         return 130
 
 
-def _refuse_if_too_many(request: Request) -> None:
+def _refuse_if_too_many(request: Request, *, dry_run: bool) -> None:
     """Raise `ConfigError` if a sweep has more points than an array of the cluster can have jobs."""
     from hpcdistill.cluster.scheduler import find_scheduler
 
-    scheduler = find_scheduler(request.profile.executor)
-    most = scheduler.most_jobs() if len(request.runs) > 1 and scheduler.is_there() else None
+    scheduler, most = find_scheduler(request.profile.executor), None
+    try:
+        most = scheduler.most_jobs() if len(request.runs) > 1 and scheduler.is_there() else None
+    except EnvironmentSetupError as error:
+        if not dry_run:
+            raise
+        print(f"note: how many jobs an array may have is not known: {error}", file=sys.stderr)
     if most is not None and len(request.runs) > most:
         raise ConfigError(
             f"a sweep of {len(request.runs)} points: a job array of this cluster has at most {most} (MaxArraySize). "

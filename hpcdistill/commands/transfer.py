@@ -8,7 +8,7 @@ import textwrap
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hpcdistill.commands.arguments import add_distilled, number_from_zero, positive, positive_number
+from hpcdistill.commands.arguments import add_distilled, named_path, number_from_zero, positive, positive_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_distilled(parser, overrides=True)
     _add_network_arguments(parser)
     _add_training_arguments(parser)
-    parser.add_argument("--json", metavar="FILE", type=Path, help="write all figures there, too")
+    parser.add_argument("--json", metavar="FILE", type=named_path, help="write all figures there, too")
 
 
 def _add_network_arguments(parser: argparse.ArgumentParser) -> None:

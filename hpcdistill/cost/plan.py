@@ -169,7 +169,8 @@ def why_too_large(case: Case, ranks: int, node: Node) -> str:
     if needed <= node.memory:
         return ""
     fewest = fewest_ranks(case, node)
-    enough = f"Use {fewest} ranks or more, " if fewest > ranks else "No number of ranks is enough: use "
+    on = f" on {-(-fewest // node.ranks)} such nodes" * (fewest > node.ranks)
+    enough = f"Use {fewest} ranks or more{on}, " if fewest > ranks else "No number of ranks is enough: use "
     here = min(ranks, node.ranks)
     return (
         f"{ranks} rank{'s' * (ranks > 1)}: {here} on a node need {needed / 2**30:.1f} GiB, and it has "

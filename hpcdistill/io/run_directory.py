@@ -63,7 +63,8 @@ class RunDirectory:
             self.check_free()
         try:
             self.checkpoints.mkdir(parents=True, exist_ok=True)
-            temporary_name(self.checkpoints / "probe").touch()
+            (probe := temporary_name(self.checkpoints / "probe")).touch()
+            probe.unlink()
             self.notes.take_over()  # first: a run that still writes must find out why its files are gone
             for leftover in (*self._unfinished(self.checkpoints), *self._unfinished(self.path)):
                 leftover.unlink(missing_ok=True)

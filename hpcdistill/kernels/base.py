@@ -56,7 +56,9 @@ class KernelBackend(Protocol):
 
     A backend's class takes `(architecture, image_shape, dtype)` and raises `NotSuitable` where it cannot serve them.
     `Handle` does for `prepare` to return, and `hpcdistill.kernels.sweep.RepeatedSweep` for `sweep`, in one that keeps
-    nothing between a block and its gradient. `name` is that of its line in `hpcdistill/backend.py`, or entry point.
+    nothing between a block and its gradient. One whose entries take far less than a millisecond may say how many an
+    evaluation takes at a time, `entries_at_once`: small pieces cost as much again in Python. `name` is that of its line
+    in `hpcdistill/backend.py`, or entry point.
     """
 
     name: str

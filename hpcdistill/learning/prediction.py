@@ -14,7 +14,7 @@ from hpcdistill.learning.tally import Tally, count, no_targets
 from hpcdistill.learning.workspace import workspace_of
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
-from hpcdistill.mpi.partition import rows_at_a_time
+from hpcdistill.mpi.partition import EVALUATION_ENTRIES, rows_at_a_time
 
 
 class Predictor:
@@ -30,6 +30,12 @@ class Predictor:
         self._comm, self._kernels, self._support = comm, kernels, support
         self._workspace = workspace_of(kernels)
 
+    @property
+    def rows_at_a_time(self) -> int:
+        """Targets that a rank evaluates at a time."""
+        entries = getattr(self._kernels, "entries_at_once", EVALUATION_ENTRIES)
+        return rows_at_a_time(len(self._support), entries)
+
     def kernel_rows(self, x: np.ndarray) -> Any:
         """Return rows of K_ts `(len(x), n)`, float64, on the kernels' device, for preprocessed `x`. Not collective."""
         return self._kernels.block(self._support, self._kernels.prepare(x)).T.astype(np.float64)
@@ -44,7 +50,7 @@ class Predictor:
             before: for each of them where an earlier evaluation was left, on any number of ranks; after equally many.
         """
         counted, there = list(before), [self._workspace.asarray(one) for one in weights]
-        rows = self._comm.Get_size() * rows_at_a_time(len(self._support))
+        rows = self._comm.Get_size() * self.rows_at_a_time
         while counted[0].done < targets.count:
             part = targets.part(counted[0].done, min(counted[0].done + rows, targets.count))
             local = [no_targets(len(one.confusion)) for one in counted]

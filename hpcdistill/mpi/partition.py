@@ -51,9 +51,9 @@ def support_tile(n: int) -> int:
     return max(8, min(128, -(-n // 4)))
 
 
-def rows_at_a_time(n: int) -> int:
-    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, EVALUATION_ENTRIES // n))
+def rows_at_a_time(n: int, entries: int = EVALUATION_ENTRIES) -> int:
+    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth, or `entries`."""
+    return max(FEWEST_ROWS, min(MOST_ROWS, entries // n))
 
 
 def piece_rows(n: int, count: int) -> int:

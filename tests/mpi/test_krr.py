@@ -11,6 +11,7 @@ from hpcdistill.kernels import sweep
 from hpcdistill.learning import assemble, krr, workspace
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.learning.loss import CrossEntropy, SquaredError
+from hpcdistill.learning.prediction import Predictor
 from hpcdistill.learning.workspace import HostWorkspace
 from hpcdistill.mpi import partition
 
@@ -65,6 +66,15 @@ def test_an_evaluation_can_be_left_and_taken_up_anywhere(comm, monkeypatch, n_t,
             *_, last = [left, *taken_up.tallies(labels(5, 0), targets(n_t), left)]
             assert last.accuracy == whole.accuracy
             assert last.loss == pytest.approx(whole.loss, rel=1e-13)
+
+
+@pytest.mark.parametrize(
+    ("network", "rows"), [("FC2", [2048, 2048, 209]), ("conv relu flatten dense", [2048, 327, 64])]
+)
+def test_quick_kernels_are_evaluated_in_larger_pieces(comm, network, rows):
+    backend = kernels(network).ts
+    for n, wanted in zip((10, 100, 10_000), rows, strict=True):
+        assert Predictor(comm, backend, backend.prepare(images(n, 0))).rows_at_a_time == wanted
 
 
 def test_many_chunks_of_rows_give_the_same(comm, monkeypatch):

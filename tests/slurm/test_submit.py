@@ -76,6 +76,18 @@ def test_sweep_larger_than_an_array_can_be(workplace, more):
     assert not output.exists()
 
 
+def test_a_sweep_is_shown_where_slurm_does_not_answer(workplace):
+    arguments = ("submit", workplace.config(kip={"steps": 1}), "--profile", workplace.profile(),
+                 "--output", workplace.folder / "out", "--sweep", "seed=0,1")  # fmt: skip
+    nowhere = {"SLURM_CONF": str(workplace.folder / "nowhere.conf")}
+    shown = workplace.call(*arguments, "--dry-run", **nowhere)
+    assert (shown.code, "seed=" in shown.stdout) == (0, True), shown.stderr
+    assert "how many jobs an array may have is not known: scontrol: " in shown.stderr
+    refused = workplace.call(*arguments, **nowhere)
+    assert (refused.code, len(refused.error_lines)) == (2, 1), refused.stderr
+    assert "scontrol: " in refused.error_lines[0]
+
+
 def test_sweep_is_an_array(workplace):
     output = workplace.folder / "out"
     sweeps = ("--sweep", "seed=0,1", "--sweep", "kernel.architecture=FC1,conv relu flatten dense")

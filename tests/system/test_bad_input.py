@@ -267,11 +267,14 @@ def test_refused_together(name, tmp_path):
     check_refused(make(tmp_path), words, ranks, tmp_path)
 
 
-USAGE = [(["frobnicate"], ["'frobnicate'", "choose from", "run"]), (["run"], ["CONFIG.toml"]), ([], ["COMMAND"])]
+USAGE = [(["frobnicate"], ["'frobnicate'", "choose from", "run"]), (["run"], ["CONFIG.toml"]), ([], ["COMMAND"]),
+         (["run", "c.toml", "--output", ""], ["--output", "is empty"])]  # fmt: skip
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
-@pytest.mark.parametrize(("arguments", "words"), USAGE, ids=["unknown command", "no configuration", "nothing"])
+@pytest.mark.parametrize(
+    ("arguments", "words"), USAGE, ids=["unknown command", "no configuration", "nothing", "an empty name"]
+)
 def test_wrong_usage(arguments, words, ranks, tmp_path):
     check_refused(arguments, words, ranks, tmp_path)
 

@@ -36,6 +36,7 @@ def test_settings_win_over_the_file(tmp_path):
         ),
         ("[kpi]\nsteps = 3", [], r"unknown key 'kpi' \(did you mean 'kip'\?\)"),
         ("kip = 3", [], "'kip' must be a section"),
+        ("", ["seed=99999999999999999999"], r"seed must be below 2\^63, not 99999999999999999999"),
         ("[kip]\nsteps = 1.5", [], "kip.steps must be a whole number, not 1.5"),
         ("[kip]\nsteps = -1", [], "kip.steps must be finite and at least 0, not -1"),
         ("[kip]\nlearn_labels = 1", [], "kip.learn_labels must be true or false"),

@@ -169,7 +169,7 @@ def test_what_does_not_fit_is_said_with_what_would():
     assert why_too_large(found, fewest, node) == ""
     told = why_too_large(found, 1, node)
     assert told.startswith("1 rank: 1 on a node need ")
-    assert f"Use {fewest} ranks or more, or krr.precision=float32" in told
+    assert f"Use {fewest} ranks or more on 4 such nodes, or krr.precision=float32" in told
     assert "No number of ranks is enough: use krr.precision" in why_too_large(found, 1, Node(4, 2**30))
 
 

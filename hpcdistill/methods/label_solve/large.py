@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from hpcdistill.data.sampling import draw_support
-from hpcdistill.errors import NotFiniteError
+from hpcdistill.errors import NotFiniteError, NumericalError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.learning.assemble import computed
 from hpcdistill.learning.kernel_operator import KernelOperator, kernel_diagonal
 from hpcdistill.learning.prediction import Predictor
 from hpcdistill.mpi.collectives import agree
-from hpcdistill.mpi.partition import block_range, rows_at_a_time
+from hpcdistill.mpi.partition import block_range
 from hpcdistill.run.driver import Driver, Moment, Snapshot
 from hpcdistill.run.evaluator import Evaluator
 from hpcdistill.run.experiment import Experiment
@@ -68,7 +68,11 @@ class LargeLabelSolveDriver(Driver):
             experiment.reporter.say("this Label Solve is finished already")
             return
         predictor = Predictor(experiment.comm, experiment.kernels.ts, experiment.kernels.ts.prepare(self._images))
-        solution = self._system(predictor).solve()
+        system = self._system(predictor)
+        try:
+            solution = system.solve()
+        except NumericalError as error:
+            raise NumericalError(f"{error} Support images that are alike make it so: draw others with seed.") from None
         self._condition, self._is_solved = solution.condition, True
         self._labels = self._labels_of(solution.x)
         self._measure(predictor, solution)
@@ -84,7 +88,7 @@ class LargeLabelSolveDriver(Driver):
         system, done = TallLeastSquares(comm, stop - start, *self._labels.shape), 0
         experiment.reporter.advance("Label Solve targets", 0, targets.count, unit=targets.count)
         with agree(comm):
-            for x, y in targets.local_chunks(comm, rows_at_a_time(len(self._images))):
+            for x, y in targets.local_chunks(comm, predictor.rows_at_a_time):
                 here = slice(done, done + len(x))
                 system.a[here], system.b[here] = to_host(predictor.kernel_rows(x)), y
                 done += len(x)
