@@ -81,7 +81,7 @@ def test_a_sweep_is_shown_where_slurm_does_not_answer(workplace):
                  "--output", workplace.folder / "out", "--sweep", "seed=0,1")  # fmt: skip
     nowhere = {"SLURM_CONF": str(workplace.folder / "nowhere.conf")}
     shown = workplace.call(*arguments, "--dry-run", **nowhere)
-    assert (shown.code, "seed=" in shown.stdout) == (0, True), shown.stderr
+    assert (shown.code, "--array=0-1" in shown.stdout) == (0, True), shown.stderr
     assert "how many jobs an array may have is not known: scontrol: " in shown.stderr
     refused = workplace.call(*arguments, **nowhere)
     assert (refused.code, len(refused.error_lines)) == (2, 1), refused.stderr
