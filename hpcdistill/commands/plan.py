@@ -23,6 +23,8 @@ HELP = "say what a run costs before it starts: time, memory, messages, files"
 
 #: What `--device` is called that means this machine.
 HERE = "here"
+#: Ranks that a plan is made for.
+_MOST_RANKS = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,7 +85,10 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _numbers(text: str) -> list[int]:
-    return sorted({positive(part.strip()) for part in text.split(",")})
+    numbers = sorted({positive(part.strip()) for part in text.split(",")})
+    if numbers[-1] > _MOST_RANKS:
+        raise argparse.ArgumentTypeError(f"must be at most {_MOST_RANKS:,}, not {numbers[-1]}")
+    return numbers
 
 
 def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) -> Case:

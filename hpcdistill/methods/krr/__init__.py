@@ -34,7 +34,7 @@ class KrrConfig:
     tolerance: float = key(1e-8, "where a solution is iterated: residual relative to the labels", above=0, below=1)
     rank: int = key(1000, "conjugate_gradients: columns of K_ss that the preconditioner is made of", minimum=0)
     keep_gib: float = key(2.0, "conjugate_gradients: GiB of K_ss that each rank keeps; the rest is read or computed "
-                          "anew in each step", minimum=0)  # fmt: skip
+                          "anew in each step", minimum=0, maximum=1e9)  # fmt: skip
     most_steps: int = key(1000, "conjugate_gradients: steps after which it is given up", minimum=1)
 
 
