@@ -74,6 +74,10 @@ def checkpoints_of(files: list[Path], settings: list[str]) -> list[Path]:
     return [adopt(world(), file, settings) for file in files]
 
 
+#: Of whole numbers on the command line: far above what makes sense, and below what arrays cannot have.
+_LARGEST = 10**9
+
+
 def named_path(text: str) -> Path:
     """Return the name of a file or folder; an empty one, as of a variable that is not set, is none."""
     if not text:
@@ -85,6 +89,8 @@ def positive(text: str) -> int:
     """Return a whole number of at least 1."""
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"must be a whole number of at least 1, not {text!r}")
+    if int(text) > _LARGEST:
+        raise argparse.ArgumentTypeError(f"must be at most {_LARGEST:,}, not {text}")
     return int(text)
 
 

@@ -19,7 +19,7 @@ Precondition = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 #: A residual that is updated from step to step drifts off the true one, which is looked at where it has become small.
 #: So often it is gone on with; then it may be so many times the tolerance.
-_MOST_RESTARTS, _DRIFT = 3, 2.0
+_MOST_RESTARTS, DRIFT = 3, 2.0
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ def conjugate_gradients(
             state = _step(multiply, precondition, state, shifts, norms, tolerance)
             yield state
         residual, relative = residuals(multiply, state.x, rhs, shifts)
-        if restarts == _MOST_RESTARTS and relative.max() > _DRIFT * tolerance:
+        if restarts == _MOST_RESTARTS and relative.max() > DRIFT * tolerance:
             raise NumericalError(
                 f"conjugate gradients: rounding keeps the residual at {relative.max():.2g} of the right-hand side, "
                 f"above {tolerance:.2g}. With a larger krr.tolerance it goes on from there. {_REMEDY}"

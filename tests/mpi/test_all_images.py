@@ -119,6 +119,17 @@ def test_ridges_are_added_to_a_finished_run(comm, way):
             np.testing.assert_array_equal(more.newest.arrays[f"krr/{name}"][i], first.newest.arrays[f"krr/{name}"][i])
 
 
+@pytest.mark.parametrize("fewer", [[], [f"krr.regs={list(REGS[1:3])}"]], ids=["the same ridges", "and others"])
+@pytest.mark.parametrize("way", ["iteration", "factors in float32"])
+def test_a_tighter_tolerance_is_met_by_all_ridges(comm, way, fewer):
+    _, loose = run(comm, *WAYS[way], "krr.tolerance=0.1", *fewer)
+    _, tight = run(comm, *WAYS[way], resumed=loose.newest)
+    assert (tight.newest.arrays["krr/residual"] < 1e-10).all()
+    _, whole = run(comm, *WAYS[way])
+    found, wanted = (store.newest.arrays["krr/weights"] for store in (tight, whole))
+    np.testing.assert_allclose(found, wanted, rtol=0, atol=1e-8 * np.abs(wanted).max())
+
+
 @pytest.mark.parametrize("way", ["factors", "iteration, nothing kept"])
 def test_the_kernel_may_come_from_a_file(comm, shared_tmp_path, monkeypatch, way):
     monkeypatch.setattr(kernel_operator, "TILE", 100)

@@ -39,6 +39,9 @@ class AllImagesDriver(Driver):
         self._solutions = Solutions(regs, self._labels.shape)
         if resumed is not None:
             self._solutions.restore(resumed.group("krr"))
+            krr = config.of(KrrConfig)
+            if krr.solver != "cholesky" or krr.precision == "float32":
+                self._solutions.reopen(krr.tolerance)
         self._saved_at = time.monotonic()
 
     @property

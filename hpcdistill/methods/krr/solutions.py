@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from hpcdistill.learning.tally import Tally
-from hpcdistill.linalg.conjugate_gradients import Progress
+from hpcdistill.linalg.conjugate_gradients import DRIFT, Progress
 
 #: Figures of each ridge, as a checkpoint has them in /krr: NaN where not known.
 FIGURES = ("residual", "steps", "validation_accuracy", "test_accuracy", "test_loss")
@@ -61,6 +61,16 @@ class Solutions:
     def left(self) -> np.ndarray:
         """Return the ridges that are neither solved for nor singular, `(k,)`."""
         return np.flatnonzero(~(self.is_solved | self.is_singular))
+
+    def reopen(self, tolerance: float) -> None:
+        """Take for not solved what a tolerance that has become tighter does not let pass."""
+        loose = self.is_solved & (self.figures["residual"] > DRIFT * tolerance)
+        if not loose.any():
+            return
+        self.is_solved[loose] = False
+        columns = self.weights.shape[0] * self.weights.shape[2]
+        if self.iterated is not None and (not loose.all() or self.iterated.x.shape[1] != columns):
+            self.iterated = None  # it is of other ridges
 
     def under_way(self, ridges: np.ndarray, iterated: Progress) -> None:
         """Take the state of ridges that are iterated together; columns are ridge by ridge."""

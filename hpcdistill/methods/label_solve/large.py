@@ -72,7 +72,8 @@ class LargeLabelSolveDriver(Driver):
         try:
             solution = system.solve()
         except NumericalError as error:
-            raise NumericalError(f"{error} Support images that are alike make it so: draw others with seed.") from None
+            remedy = "Support images that are alike make it so: draw others with seed, or set label_solve.method=qr."
+            raise NumericalError(f"{error} {remedy}") from None
         self._condition, self._is_solved = solution.condition, True
         self._labels = self._labels_of(solution.x)
         self._measure(predictor, solution)
