@@ -83,8 +83,9 @@ def test_kip_stops_and_goes_on(tmp_path, ranks, number, to_rank):
 @pytest.mark.parametrize("method", ["kip", "label_solve", "krr"])
 def test_evaluation_stops_and_goes_on(tmp_path, method, ranks):
     """400 support images: an evaluation can be left after 81 rows per rank, of 500."""
+    network = {"architecture": "conv relu flatten dense"}  # fully connected ones take all at once
     config = write_config(tmp_path / "c.toml", method=method, support={"images_per_class": 40}, krr={"draws": 2},
-                          kip={"steps": 2, "evaluate_every": 2, "batch": 400})  # fmt: skip
+                          kernel=network, kip={"steps": 2, "evaluate_every": 2, "batch": 400})  # fmt: skip
     undisturbed, stopped = Job(config, tmp_path / "undisturbed", ranks), Job(config, tmp_path / "stopped", ranks)
     undisturbed.finish()
     program = (sys.executable, "-c", STOP_IN_EVALUATION)
