@@ -75,7 +75,7 @@ def checkpoints_of(files: list[Path], settings: list[str]) -> list[Path]:
 
 
 #: Of whole numbers on the command line: far above what makes sense, and below what arrays cannot have.
-_LARGEST = 10**9
+_LARGEST = 10**14
 
 
 def named_path(text: str) -> Path:

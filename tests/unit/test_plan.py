@@ -253,7 +253,7 @@ def test_a_profile_says_ranks_memory_and_time(cache, tmp_path, capsys):
     [
         (["--device", "h200", "--measure"], "--measure is for this machine"),
         (["--ranks", "1,none"], "must be a whole number of at least 1, not 'none'"),
-        (["--ranks", "1,99999999999999999999"], "must be at most 1,000,000,000, not 99999999999999999999"),
+        (["--ranks", "1,99999999999999999999"], "must be at most 100,000,000,000,000, not 99999999999999999999"),
         (["--set", "krr.keep_gib=1e300"], "krr.keep_gib must be finite and at least 0 and at most"),
         (["--set", "support.images_per_class=0"], "support.images_per_class must be at least 1"),
     ],
