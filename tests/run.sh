@@ -68,8 +68,8 @@ check() {  # check NAME TITLE COMMAND …: run it if it is wanted, and note whet
 }
 
 tests() {  # tests PROCESSES FOLDER [OPTION …]: each process takes the next test, in order, when it is done with one
-  LD_PRELOAD=$idle python -m pytest -q -n "$1" --dist loadgroup --no-loadscope-reorder --basetemp "$scratch/$(basename "$2")" \
-    "${selection[@]}" "${@:2}"
+  LD_PRELOAD=$idle python -m pytest -q -n "$1" --dist loadgroup --no-loadscope-reorder \
+    --basetemp "$scratch/$(basename "$2")" "${selection[@]}" "${@:2}"
 }
 
 site() {  # a link, an anchor or a page that leads nowhere is an error; with --quiet it would be none

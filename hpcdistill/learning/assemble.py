@@ -18,6 +18,7 @@ from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.kernels.sweep import MOST_AT_ONCE
 from hpcdistill.learning.workspace import Workspace
 from hpcdistill.linalg.blockcyclic import BlockCyclic
+from hpcdistill.linalg.factor import Progress, untold
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges, square_tiles, support_tile
@@ -51,7 +52,7 @@ class Targets:
 
     fetch: Callable[[int, int], tuple[np.ndarray, np.ndarray]]
     count: int
-    report: Callable[[int, int], None] = lambda done, total: None
+    report: Progress = untold
 
     def part(self, start: int, stop: int) -> Targets:
         """Return a half-open range of these targets, which reports nothing."""
@@ -98,7 +99,7 @@ def support_kernel_blockcyclic(
     fetch: Fetch,
     layout: BlockCyclic,
     dtype: DTypeLike = np.float64,
-    progress: Callable[[int, int], None] = lambda done, total: None,
+    progress: Progress = untold,
 ) -> np.ndarray:
     """Return this rank's part of `K_ss`, lower triangle, put in place in block-cyclic layout. Not collective.
 

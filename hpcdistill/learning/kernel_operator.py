@@ -5,13 +5,12 @@ A tile comes from memory, from a file, or is computed: whoever makes the operato
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 
 from hpcdistill.gpu.device import to_host
 from hpcdistill.kernels.base import KernelBackend
 from hpcdistill.learning.assemble import Fetch, my_tiles
+from hpcdistill.linalg.factor import Progress, untold
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
 from hpcdistill.mpi.partition import Range, block_range, chunk_ranges
@@ -42,7 +41,7 @@ class KernelOperator:
         n: int,
         fetch: Fetch,
         keep_bytes: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = untold,
     ) -> None:
         self._comm, self._n, self._fetch, self._room, self._progress = comm, n, fetch, keep_bytes, progress
         self._tiles = my_tiles(comm, n, lower=True, side=TILE)

@@ -8,7 +8,7 @@ from typing import Protocol, Self
 
 import numpy as np
 
-#: Hears how much of a factorisation is done, of how much, in operations.
+#: Hears how much is done, of how much.
 Progress = Callable[[int, int], None]
 
 

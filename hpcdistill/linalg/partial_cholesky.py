@@ -15,6 +15,7 @@ from collections.abc import Callable
 import numpy as np
 import scipy.linalg
 
+from hpcdistill.linalg.factor import Progress, untold
 from hpcdistill.linalg.replicated import ReplicatedCholesky
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, on_root, sum_array
@@ -49,7 +50,7 @@ class PartialCholesky:
         columns: Callable[[np.ndarray], np.ndarray],
         rank: int,
         seed: int,
-        progress: Callable[[int, int], None] = lambda done, total: None,
+        progress: Progress = untold,
     ) -> None:
         self._comm, self._n = comm, len(diagonal)
         self._range = slice(*block_range(self._n, comm.Get_size(), comm.Get_rank()))

@@ -13,7 +13,7 @@ from hpcdistill.data.memory import available_bytes
 from hpcdistill.errors import ConfigError
 from hpcdistill.learning.assemble import Fetch, computed, support_kernel_blockcyclic
 from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
-from hpcdistill.linalg.factor import Shiftable
+from hpcdistill.linalg.factor import Progress, Shiftable
 from hpcdistill.linalg.symmetric_whole import SymmetricWhole
 from hpcdistill.methods.krr import KrrConfig
 from hpcdistill.methods.krr.work import BLOCK, is_whole
@@ -21,8 +21,6 @@ from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, node_communicator, on_root
 from hpcdistill.run.experiment import Experiment
 from hpcdistill.run.kernel_source import open_kernel
-
-Progress = Callable[[int, int], None]
 
 
 def tiles_of(experiment: Experiment, x_s: np.ndarray, kernel_file: str) -> Fetch:
