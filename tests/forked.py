@@ -6,10 +6,10 @@ import traceback
 
 
 def end_with(body, otherwise):
-    """End this process, without what Python does at exit, by the code of `body()`; by `otherwise` if that raises."""
+    """End this process, without what Python does at exit: by the code of `body()`, by `otherwise` if that raises."""
     code = otherwise
     try:
-        code = body()
+        code = body() or 0
     except BaseException:
         traceback.print_exc()
     finally:

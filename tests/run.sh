@@ -26,6 +26,9 @@ bash jobs/setup.sh --tests
 . jobs/environment.sh
 # Ranks and processes share the cores here: one thread each, and none keeps a core while it waits.
 export OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 OMPI_MCA_mpi_yield_when_idle=1
+# Hundreds of commands are started: none looks for a fast network, or compiles what is compiled.
+export OMPI_MCA_pml=ob1
+unset PYTHONDONTWRITEBYTECODE
 
 selection=()
 case "${parts[*]}" in

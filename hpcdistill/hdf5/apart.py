@@ -1,41 +1,28 @@
 """Reading an HDF5 file of unknown origin in a process of its own: damage can end HDF5's library by a signal.
 
-The child (this module, started by its name) writes to its standard output one line of JSON, which says what there is,
-and then the bytes of each array; what is wrong goes to standard error. Where it is to be told what to read when it is
-known what there is, it first writes a line with the names, and is answered with a line. Not collective; the child uses
-no MPI.
+The process (`reader.py`) is started with the first file that is read, and forks for each: the next ones need not wait
+for an interpreter that starts. Not collective.
 """
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
-import resource
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import astuple
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO
 
 import numpy as np
 
-from hpcdistill.hdf5.complete import Content, attributes_of, datasets, is_text, open_complete, paths_of, text_of
-from hpcdistill.hdf5.layout import Layout, layout_of
-
-if TYPE_CHECKING:
-    import h5py
-
-#: How much of an array the child holds at a time.
-_SLAB_BYTES = 64 << 20
-#: What the child may compute, for any file and for each byte of it: damage can make HDF5 go round in circles.
-_CPU_SECONDS, _CPU_SECONDS_PER_BYTE = 20, 1e-5
-
-
-#: On the command line: in place of names, to ask; before the names of datasets whose layouts are told.
-_ASK, _LAYOUTS = "?", "--layouts"
+from hpcdistill.hdf5.complete import Content
+from hpcdistill.hdf5.layout import Layout
 
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
@@ -43,7 +30,7 @@ Choose = Callable[[Sequence[str]], Sequence[str]]
 def read_apart(
     path: Path, names: Sequence[str] = (), choose: Choose | None = None, layouts: Sequence[str] = ()
 ) -> Content:
-    """Read a file whoever wrote it. It takes a quarter of a second more than reading it in this process.
+    """Read a file whoever wrote it. The first one takes a quarter of a second more than reading it in this process.
 
     Args:
         names: paths of the datasets to read, or of groups that hold them; default: all.
@@ -56,35 +43,28 @@ def read_apart(
         MemoryError: this process has no room for its arrays.
     """
     with path.open("rb"):
-        pass  # so that what the child says is about the content
-    package = str(Path(__file__).parents[2])
-    environment = os.environ | {"PYTHONPATH": os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])}
-    command = [sys.executable, "-m", "hpcdistill.hdf5.apart", str(path), *([_ASK] if choose else names),
-               _LAYOUTS, *layouts]  # fmt: skip
-    pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, env=environment) as child:
-        assert child.stdin
-        assert child.stdout
-        assert child.stderr
-        try:
-            if choose and (line := child.stdout.readline()):
-                answer = json.dumps(list(choose(json.loads(line)))).encode() + b"\n"
-                with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
-                    child.stdin.write(answer)
-                    child.stdin.flush()
-            content = _receive(child.stdout)
-        except BaseException:
-            child.kill()
-            raise
-        child.stdout.close()
-        said = child.stderr.read().decode(errors="replace").strip()
-    if child.returncode == -signal.SIGXCPU:
+        pass  # so that what the reader says is about the content
+    request = {"path": str(path.absolute()), "names": None if choose else list(names), "layouts": list(layouts)}
+    with _READER.fork() as fork:
+        _tell(fork.stdin, request)
+        if choose and (line := fork.stdout.readline()):
+            _tell(fork.stdin, list(choose(json.loads(line))))
+        content = _receive(fork.stdout)
+        said = fork.stderr.read().decode(errors="replace").strip()
+    if fork.exit_code == -signal.SIGXCPU:
         raise ValueError("it is damaged: HDF5 comes to no end where it reads it")
-    if child.returncode < 0:
-        raise ValueError(f"it is damaged: HDF5 ends by {signal.Signals(-child.returncode).name} where it reads it")
-    if child.returncode or content is None:
+    if fork.exit_code < 0:
+        raise ValueError(f"it is damaged: HDF5 ends by {signal.Signals(-fork.exit_code).name} where it reads it")
+    if fork.exit_code or content is None:
         raise ValueError(said.splitlines()[-1] if said else "it could not be read")
     return content
+
+
+def _tell(pipe: int, what: object) -> None:
+    with contextlib.suppress(BrokenPipeError):  # it has ended, and says why
+        line = json.dumps(what).encode() + b"\n"
+        while line:
+            line = line[os.write(pipe, line) :]
 
 
 def _receive(pipe: IO[bytes]) -> Content | None:
@@ -104,59 +84,87 @@ def _receive(pipe: IO[bytes]) -> Content | None:
     return Content(head["attributes"], arrays, layouts)
 
 
-def _send(path: Path, names: Sequence[str], layouts: Sequence[str], pipe: IO[bytes]) -> None:
-    """In the child: write what the file holds."""
-    with open_complete(path) as file:
-        if list(names) == [_ASK]:
-            pipe.write(json.dumps(paths_of(file)).encode() + b"\n")
-            pipe.flush()
-            found = _named(file, json.loads(sys.stdin.readline()))
-        else:
-            found = datasets(file, names)
-        numbers = {name: dataset for name, dataset in found.items() if not is_text(dataset)}
-        head: dict[str, Any] = {
-            "attributes": attributes_of(file),
-            "texts": {name: text_of(dataset).tolist() for name, dataset in found.items() if name not in numbers},
-            "arrays": [(name, dataset.dtype.str, dataset.shape) for name, dataset in numbers.items()],
-            "layouts": {name: astuple(layout_of(dataset)) for name, dataset in _named(file, layouts).items()},
-        }
-        pipe.write(json.dumps(head).encode() + b"\n")
-        for dataset in numbers.values():
-            _send_array(dataset, pipe)
+class _Fork:
+    """One fork of the reader: the pipes to it and, once it has ended, its exit code, or minus the signal."""
+
+    def __init__(self, stdin: int, stdout: IO[bytes], stderr: IO[bytes]) -> None:
+        self.stdin, self.stdout, self.stderr, self.exit_code = stdin, stdout, stderr, 1
 
 
-def _named(file: h5py.File, names: Sequence[str]) -> dict[str, h5py.Dataset]:
-    return datasets(file, names) if names else {}
+class _Reader:
+    """The process that reads for this one, started when it is needed and not there."""
+
+    def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Begin anew, as in a fork of this process: the reader is the other's."""
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: socket.socket | None = None
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def fork(self) -> Iterator[_Fork]:
+        """Have it fork, and wait for the fork's end; where the caller fails, the fork is ended."""
+        with self._lock, contextlib.ExitStack() as at_end:
+            (asked, stdin), (stdout, told), (stderr, said) = os.pipe(), os.pipe(), os.pipe()
+            at_end.callback(os.close, stdin)
+            fork = _Fork(stdin, *(at_end.enter_context(os.fdopen(pipe, "rb")) for pipe in (stdout, stderr)))
+            try:
+                number = self._ask([asked, told, said])
+            finally:
+                for pipe in (asked, told, said):
+                    os.close(pipe)
+            try:
+                yield fork
+            except BaseException:
+                os.kill(number, signal.SIGKILL)
+                raise
+            finally:
+                fork.exit_code = self._answer()
+
+    def _ask(self, pipes: Sequence[int]) -> int:
+        """Hand it the pipes; return the fork's number."""
+        for is_new in (False, True):
+            if is_new or self._channel is None:
+                self._start()
+            assert self._channel
+            with contextlib.suppress(OSError):  # somebody has ended it
+                socket.send_fds(self._channel, [b"?"], pipes)
+                if number := self._answer():
+                    return number
+        raise OSError("the process that reads HDF5 files does not start")
+
+    def _answer(self) -> int:
+        """Return the next number it sends, 0 where it has ended."""
+        assert self._channel
+        line = bytearray()
+        while not line.endswith(b"\n"):
+            if not (more := self._channel.recv(1)):
+                return 0
+            line += more
+        return int(line)
+
+    def _start(self) -> None:
+        self.end()
+        package = str(Path(__file__).parents[2])
+        paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        self._channel, far = socket.socketpair()
+        with far:
+            command = [sys.executable, "-m", "hpcdistill.hdf5.reader", str(far.fileno())]
+            null = subprocess.DEVNULL
+            self._process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=null, stdout=null,
+                                             env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
+
+    def end(self) -> None:
+        """End it, if it is there."""
+        if self._channel:
+            self._channel.close()
+        if self._process:
+            self._process.wait()
+        self._process = self._channel = None
 
 
-def _send_array(dataset: h5py.Dataset, pipe: IO[bytes]) -> None:
-    """Write the values of a dataset, some rows (of whole chunks) at a time."""
-    if not dataset.ndim or not dataset.size:
-        pipe.write(dataset[()].tobytes())
-        return
-    at_once = dataset.chunks[0] if dataset.chunks else 1
-    rows = max(1, _SLAB_BYTES // (at_once * dataset.nbytes // len(dataset))) * at_once
-    for start in range(0, len(dataset), rows):
-        pipe.write(np.ascontiguousarray(dataset[start : start + rows]).data)
-
-
-def _main(path: str, words: Sequence[str]) -> int:
-    at = words.index(_LAYOUTS)
-    names, layouts = words[:at], words[at + 1 :]
-    seconds = _CPU_SECONDS + int(_CPU_SECONDS_PER_BYTE * os.path.getsize(path))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
-    error = os.fdopen(os.dup(2), "w")
-    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # what libraries say
-    try:
-        _send(Path(path), names, layouts, sys.stdout.buffer)
-        sys.stdout.flush()
-    except Exception as problem:  # damage can raise any
-        error.write(" ".join(str(problem).split()) or type(problem).__name__)
-        error.flush()
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(_main(sys.argv[1], sys.argv[2:]))
+_READER = _Reader()
+atexit.register(_READER.end)
+os.register_at_fork(after_in_child=_READER.forget)

@@ -56,9 +56,9 @@ class KernelBackend(Protocol):
 
     A backend's class takes `(architecture, image_shape, dtype)` and raises `NotSuitable` where it cannot serve them.
     `Handle` does for `prepare` to return, and `hpcdistill.kernels.sweep.RepeatedSweep` for `sweep`, in one that keeps
-    nothing between a block and its gradient. One whose entries take far less than a millisecond may say how many an
-    evaluation takes at a time, `entries_at_once`: small pieces cost as much again in Python. `name` is that of its line
-    in `hpcdistill/backend.py`, or entry point.
+    nothing between a block and its gradient. One whose entries take far less than a millisecond may have
+    `is_quick = True`: it is given more of them at a time, since small pieces cost as much again in Python. `name` is
+    that of its line in `hpcdistill/backend.py`, or entry point.
     """
 
     name: str
@@ -118,6 +118,11 @@ class KernelBackend(Protocol):
     def sweep(self, h1: Any) -> Sweep:
         """Return what evaluates the kernel of these images with others and its gradient. Not collective."""
         ...
+
+
+def is_quick(backend: KernelBackend) -> bool:
+    """Tell whether small blocks cost as much in Python as their entries, so that they had better be large."""
+    return getattr(backend, "is_quick", False)
 
 
 def variant(backend: KernelBackend) -> str:

@@ -35,7 +35,7 @@ class FullyConnectedBackend:
     name = "fc"
     device = None
     temporary_bytes = TEMPORARY_BYTES
-    entries_at_once = 2**21
+    is_quick = True
 
     def __init__(self, architecture: Architecture, image_shape: tuple[int, int, int], dtype: np.dtype) -> None:
         if not architecture.is_fully_connected:

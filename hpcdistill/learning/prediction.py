@@ -8,13 +8,13 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.gpu.device import to_host
-from hpcdistill.kernels.base import KernelBackend
+from hpcdistill.kernels.base import KernelBackend, is_quick
 from hpcdistill.learning.assemble import Targets
 from hpcdistill.learning.tally import Tally, count, no_targets
 from hpcdistill.learning.workspace import workspace_of
 from hpcdistill.mpi.binding import MPI
 from hpcdistill.mpi.collectives import agree, sum_array
-from hpcdistill.mpi.partition import EVALUATION_ENTRIES, rows_at_a_time
+from hpcdistill.mpi.partition import rows_at_a_time
 
 
 class Predictor:
@@ -33,8 +33,7 @@ class Predictor:
     @property
     def rows_at_a_time(self) -> int:
         """Targets that a rank evaluates at a time."""
-        entries = getattr(self._kernels, "entries_at_once", EVALUATION_ENTRIES)
-        return rows_at_a_time(len(self._support), entries)
+        return rows_at_a_time(len(self._support), is_quick=is_quick(self._kernels))
 
     def kernel_rows(self, x: np.ndarray) -> Any:
         """Return rows of K_ts `(len(x), n)`, float64, on the kernels' device, for preprocessed `x`. Not collective."""

@@ -13,8 +13,12 @@ STAGED_ELEMENTS = 2**23
 #: An evaluation can be left, and a chunk of Label Solve tells how far it is, after so many kernel entries per rank, but
 #: not after fewer rows than the second number (a block of few rows is slow) and not after more than the third (memory).
 EVALUATION_ENTRIES, FEWEST_ROWS, MOST_ROWS = 2**15, 64, 2048
+#: The same where a kernel is quick (`is_quick` of its backend).
+QUICK_EVALUATION_ENTRIES = 2**21
 #: A chunk of Label Solve is cut into about so many pieces, unless they would be very small or very large.
 PIECES = 128
+#: Where a kernel is quick, into pieces of so many entries: smaller ones take longer to put together than to compute.
+QUICK_PIECE_ENTRIES = 2**18
 
 
 def block_range(n: int, size: int, rank: int) -> Range:
@@ -51,11 +55,17 @@ def support_tile(n: int) -> int:
     return max(8, min(128, -(-n // 4)))
 
 
-def rows_at_a_time(n: int, entries: int = EVALUATION_ENTRIES) -> int:
-    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth, or `entries`."""
-    return max(FEWEST_ROWS, min(MOST_ROWS, entries // n))
+def rows_at_a_time(n: int, *, is_quick: bool = False) -> int:
+    """Return how many targets a rank evaluates at a time with a support of `n`: some seconds' worth, at most."""
+    return _rows_of(QUICK_EVALUATION_ENTRIES if is_quick else EVALUATION_ENTRIES, n)
 
 
-def piece_rows(n: int, count: int) -> int:
+def piece_rows(n: int, count: int, *, is_quick: bool = False) -> int:
     """Return how many targets a piece of a chunk of `count` has with a support of `n`: some seconds' worth, at most."""
+    if is_quick:
+        return _rows_of(QUICK_PIECE_ENTRIES, n)
     return min(rows_at_a_time(n), max(FEWEST_ROWS, -(-count // PIECES)))
+
+
+def _rows_of(entries: int, n: int) -> int:
+    return max(FEWEST_ROWS, min(MOST_ROWS, entries // n))

@@ -17,6 +17,7 @@ from hpcdistill.linalg.conjugate_gradients import conjugate_gradients
 from hpcdistill.linalg.partial_cholesky import PartialCholesky
 from hpcdistill.methods.krr.work import iteration_messages
 from hpcdistill.methods.label_solve.reduction import QR, reduce_chunk
+from hpcdistill.mpi import partition
 from hpcdistill.mpi import traffic as traffic_module
 from hpcdistill.mpi.collectives import gather_objects, sum_array
 from hpcdistill.mpi.partition import block_range, piece_rows
@@ -67,13 +68,14 @@ def test_a_step_of_a_run(comm, monkeypatch):
         assert {name: counts for name, counts in found.items() if counts != (0, 0)} == wanted
 
 
-def test_a_chunk_of_label_solve(comm):
-    n, count, ranks = 100, 1000, comm.Get_size()  # pieces of 64 rows, which are put together first
+def test_a_chunk_of_label_solve(comm, monkeypatch):
+    n, count, ranks = 100, 1000, comm.Get_size()
+    monkeypatch.setattr(partition, "QUICK_PIECE_ENTRIES", 0)  # pieces of 64 rows, which are put together first
     support = KernelRegression(comm, kernels(), images(n, 0), 1e-6)
     columns = n + FEW
     with counted() as traffic:
         reduce_chunk(comm, support, targets(count), np.zeros((columns, columns)), QR)
-    wanted = exchanged_per_chunk(columns, count, piece_rows(n, count), ranks)
+    wanted = exchanged_per_chunk(columns, count, piece_rows(n, count, is_quick=True), ranks)
     found = messages(traffic.calls, traffic.bytes)
     each = {name: found[name] for name in ("Bcast", "allreduce") if name in found}
     assert each == {name: wanted[name] for name in ("Bcast", "allreduce") if name in wanted}

@@ -29,7 +29,8 @@ def solve(comm, reduction, chunk=N_T, reg=REG, n_s=N_S):
 @pytest.fixture(params=[1, 2, 5, 64])
 def rows_of_a_piece(request, monkeypatch):
     monkeypatch.setattr(partition, "FEWEST_ROWS", request.param)
-    assert piece_rows(N_S, N_T) == request.param
+    monkeypatch.setattr(partition, "QUICK_PIECE_ENTRIES", 0)
+    assert piece_rows(N_S, N_T, is_quick=True) == request.param
 
 
 @pytest.mark.parametrize("reduction", [QR, NORMAL], ids=lambda r: r.name)
@@ -54,6 +55,7 @@ def test_the_triangle_is_that_of_all_rows(comm, n_s, rows_of_a_piece):
 def test_pieces_are_many_but_neither_tiny_nor_longer_than_a_step():
     assert [piece_rows(n, 10_000) for n in (10, 100, 500, 5000)] == [79, 79, 65, 64]
     assert [piece_rows(10, count) for count in (61, 10**5, 10**6)] == [64, 782, 2048]
+    assert [piece_rows(n, 10_000, is_quick=True) for n in (10, 500, 5000)] == [2048, 524, 64]
 
 
 @pytest.mark.parametrize("reduction", [QR, NORMAL], ids=lambda r: r.name)

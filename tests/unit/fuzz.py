@@ -15,6 +15,7 @@ import os
 import resource
 import shutil
 import signal
+import socket
 import sys
 import tempfile
 from collections import Counter
@@ -27,6 +28,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from forked import end_with
+
+from hpcdistill.hdf5 import reader
 
 MEMORY_BYTES, SECONDS = 1 << 30, 20
 COMMANDS = {
@@ -109,41 +112,18 @@ def place(path, content):
 
 
 class Forked:
-    """For `subprocess.Popen` in `hpcdistill.hdf5.apart`: the same child, without the start of an interpreter."""
+    """For `subprocess.Popen` in `hpcdistill.hdf5.apart`: the same reader, without the start of an interpreter."""
 
-    def __init__(self, command, **_):
-        from hpcdistill.hdf5 import apart
+    def __init__(self, command, pass_fds, **_):
+        (channel,) = pass_fds
+        self._pid = os.fork()
+        if self._pid == 0:
+            os.closerange(3, channel)  # the other end among them: when it is closed is what the reader waits for
+            os.closerange(channel + 1, 256)
+            end_with(lambda: reader.serve(socket.socket(fileno=channel)), otherwise=70)
 
-        (out, into_out), (err, into_err), (into_in, stdin) = os.pipe(), os.pipe(), os.pipe()
-        self.pid = os.fork()
-        if self.pid == 0:
-            code = 70
-            try:
-                os.dup2(into_in, 0)
-                os.close(stdin)
-                os.dup2(into_out, 1)
-                os.dup2(into_err, 2)
-                os.close(out)
-                os.close(err)
-                sys.stdin, sys.stdout = os.fdopen(0), os.fdopen(1, "w")
-                code = apart._main(command[3], command[4:])
-            finally:
-                os._exit(code)
-        os.close(into_out)
-        os.close(into_err)
-        os.close(into_in)
-        self.stdin, self.stdout, self.stderr = os.fdopen(stdin, "wb"), os.fdopen(out, "rb"), os.fdopen(err, "rb")
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.stdin.close()
-        self.stderr.close()
-        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
-
-    def kill(self):
-        os.kill(self.pid, signal.SIGKILL)
+    def wait(self):
+        os.waitpid(self._pid, 0)
 
 
 def outcome(arguments, folder):
@@ -184,7 +164,7 @@ def fuzz(copies, seed, folder):
     from hpcdistill.io.report import document  # imported once, and not in each child
 
     apart.subprocess.Popen = Forked
-    apart._CPU_SECONDS = 5
+    reader._CPU_SECONDS = 5
     originals, rng = make_originals(folder), np.random.default_rng(seed)
     read_checkpoint(folder / "checkpoint.h5")
     assert document

@@ -1,14 +1,19 @@
 """HDF5 files are read without locks, and only where all that they show is in them."""
 
+import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import h5py
 import numpy as np
 import pytest
+from forked import end_with
 
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.errors import CheckpointError, DataError
+from hpcdistill.hdf5 import apart
 from hpcdistill.hdf5.apart import read_apart
 from hpcdistill.hdf5.complete import open_complete, read_content
 from hpcdistill.io.checkpoint import read_checkpoint
@@ -141,8 +146,52 @@ def test_text_that_is_none_is_readable_all_the_same(tmp_path):
 
 def test_what_ends_the_library_ends_no_command(tmp_path, monkeypatch):
     write_everything(tmp_path / "file.h5")
-    ends = "import os, signal, sys\nif 'hpcdistill.hdf5.apart' in sys.orig_argv: os.kill(os.getpid(), signal.SIGSEGV)"
+    ends = "import os, signal\nos.register_at_fork(after_in_child=lambda: os.kill(os.getpid(), signal.SIGSEGV))"
     (tmp_path / "sitecustomize.py").write_text(ends)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    another_reader(monkeypatch)
     with pytest.raises(CheckpointError, match=r"file\.h5: .*it is damaged: HDF5 ends by SIGSEGV"):
         read_checkpoint(tmp_path / "file.h5")
+
+
+def another_reader(monkeypatch):
+    reader = apart._Reader()
+    monkeypatch.setattr(apart, "_READER", reader)
+    return reader
+
+
+def test_a_reader_that_was_ended_is_started_again(tmp_path, monkeypatch):
+    write_everything(tmp_path / "file.h5")
+    reader = another_reader(monkeypatch)
+    for _ in range(2):
+        assert "packed" in read_apart(tmp_path / "file.h5").arrays
+        reader._process.kill()
+    reader.end()
+
+
+def test_a_reader_that_does_not_start_is_said(tmp_path, monkeypatch):
+    write_everything(tmp_path / "file.h5")
+    another_reader(monkeypatch)
+    monkeypatch.setattr(sys, "executable", shutil.which("false"))
+    with pytest.raises(OSError, match="the process that reads HDF5 files does not start"):
+        read_apart(tmp_path / "file.h5")
+
+
+def test_what_fails_while_it_is_read_leaves_nothing_behind(tmp_path, monkeypatch):
+    write_everything(tmp_path / "file.h5")
+    reader = another_reader(monkeypatch)
+    with pytest.raises(ZeroDivisionError):
+        read_apart(tmp_path / "file.h5", choose=lambda _: 1 // 0)
+    assert not Path(f"/proc/{reader._process.pid}/task/{reader._process.pid}/children").read_text()
+    assert "packed" in read_apart(tmp_path / "file.h5").arrays
+    reader.end()
+
+
+def test_a_fork_has_a_reader_of_its_own(tmp_path):
+    write_everything(tmp_path / "file.h5")
+    read_apart(tmp_path / "file.h5")
+    child = os.fork()
+    if child == 0:
+        end_with(lambda: len(read_apart(tmp_path / "file.h5", ["short"]).arrays) - 1, otherwise=1)
+    assert os.waitpid(child, 0)[1] == 0
+    assert "packed" in read_apart(tmp_path / "file.h5").arrays

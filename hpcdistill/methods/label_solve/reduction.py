@@ -26,6 +26,7 @@ from scipy.linalg import lapack
 
 from hpcdistill.errors import NotFiniteError, NotPositiveDefiniteError
 from hpcdistill.gpu.device import to_host
+from hpcdistill.kernels.base import is_quick
 from hpcdistill.learning.assemble import Kernels, Targets, support_kernel
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.linalg.replicated import ReplicatedCholesky
@@ -139,7 +140,8 @@ def reduce_chunk(
     Raises:
         NotFiniteError: on every rank.
     """
-    columns, length = len(square), piece_rows(regression.n, targets.count)
+    columns = len(square)
+    length = piece_rows(regression.n, targets.count, is_quick=is_quick(regression.kernels.ts))
     ranges = list(chunk_ranges(targets.count, length))
 
     def part(number: int) -> np.ndarray:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from hpcdistill.architecture import parse_architecture
 from hpcdistill.cost.exchange import Messages, exchanged_per_chunk
 from hpcdistill.cost.work import (
     Images,
@@ -33,7 +34,7 @@ def work_of(config: Config, images: Images) -> Work:
     count, columns = images.train / chunks, n + images.classes
     per_row = 2 if settings.method == "qr" else 1
     chunk = Phase("chunk", chunks, (Rows(count, n),), shared_flops=per_row * 2 * count * columns**2,
-                  messages=partial(_messages, columns, images.classes, round(count)))  # fmt: skip
+                  messages=partial(_messages, columns, round(count), _piece_rows(config, n, round(count))))  # fmt: skip
     # K_ss is computed to be factored, and again to be multiplied with; a least squares solution by singular values
     solution = Phase("solution", 1, (Rows(images.test, n),), (Tiles(n), Tiles(n)),
                      cholesky_flops(n) + (12 * n**3 if settings.method == "qr" else cholesky_flops(n)))  # fmt: skip
@@ -55,8 +56,13 @@ def _large(n: int, images: Images) -> Work:
     )  # fmt: skip
 
 
-def _messages(columns: int, classes: int, count: int, place: Place) -> Messages:
-    found = exchanged_per_chunk(columns, count, piece_rows(columns - classes, count), place.ranks)
+def _piece_rows(config: Config, n: int, count: int) -> int:
+    network = parse_architecture(config.kernel.architecture)
+    return piece_rows(n, count, is_quick=network.is_fully_connected and config.kernel.backend in ("auto", "fc"))
+
+
+def _messages(columns: int, count: int, length: int, place: Place) -> Messages:
+    found = exchanged_per_chunk(columns, count, length, place.ranks)
     return {name: (-(-calls // place.ranks), n_bytes // place.ranks) if name in _OF_ALL else (calls, n_bytes)
             for name, (calls, n_bytes) in found.items()}  # fmt: skip
 
