@@ -10,7 +10,7 @@ from kill_loop import STEPS_PER_KILL, Job, differences, kill_one_rank, kill_repe
 from launch import run, write_config
 from own_files import read_own
 
-KILLS = 5
+KILLS = 3
 
 
 def test_kip_killed_again_and_again(tmp_path):

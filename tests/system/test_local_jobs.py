@@ -127,7 +127,7 @@ def test_cancel_lets_it_save(place):
 
 def test_jobs_outlive_who_submitted_them(place):
     """Ctrl-C ends the waiting, not the job."""
-    config = write_config(place / "c.toml", kip={"steps": 300})
+    config = write_config(place / "c.toml", kip={"steps": 120})
     program = f"""
 import os, signal, sys, threading, time
 def interrupt():
@@ -144,7 +144,7 @@ sys.exit(main())
     assert "the jobs go on" in result.stdout
     assert "Traceback" not in result.stderr
     wait_for_states(lambda states: states == ["COMPLETED"])
-    assert read_own(place / "out/latest.h5").attributes["step"] == 300
+    assert read_own(place / "out/latest.h5").attributes["step"] == 120
 
 
 WRONG = {
