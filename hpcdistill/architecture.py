@@ -19,7 +19,10 @@ from hpcdistill.errors import ConfigError
 #: flatten · gap: global average pooling · dense: fully connected.
 LAYERS = ("conv", "relu", "pool", "flatten", "gap", "dense")
 KINDS = ("ntk", "nngp")
-NAMES_HELP = "FC<depth>, Conv-Vec<depth>, ConvNet, ConvNet3, Myrtle-5, Myrtle-7, Myrtle-10, or a list of layers"
+NAMES_HELP = (
+    "FC<depth> and Conv-Vec<depth> with a depth of 1 to 99, ConvNet, ConvNet3, Myrtle-5, Myrtle-7, Myrtle-10, "
+    "or a list of layers"
+)
 
 _CONV_BLOCK = ("conv", "relu", "pool")
 _MYRTLE_BLOCKS = {5: (1, 1, 1), 7: (1, 2, 2), 10: (2, 3, 3)}

@@ -6,6 +6,7 @@ resolved configuration, which every output file carries.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import os
 import shlex
@@ -251,13 +252,24 @@ def parse_config(
     except tomllib.TOMLDecodeError as error:
         raise ConfigError(f"{where}: not valid TOML: {error}.") from None
     _make_absolute(table, folder)
+    alone = copy.deepcopy(table)
     for setting in settings:
         apply_setting(table, setting)
     _make_absolute(table, Path())
-    methods = _methods_for(table, where, to_run=to_run)
-    config = build(config_class(methods), table, "", where)
+    try:
+        methods, config = _built(table, where, to_run=to_run)
+    except ConfigError:
+        if not settings:
+            raise
+        _built(alone, where, to_run=to_run)  # where the file is right by itself, it is not what is to be named
+        methods, config = _built(table, "--set", to_run=to_run)
     _check_together(config, methods[config.method])
     return config
+
+
+def _built(table: Mapping[str, Any], where: str, *, to_run: bool) -> tuple[Mapping[str, Method], Config]:
+    methods = _methods_for(table, where, to_run=to_run)
+    return methods, build(config_class(methods), table, "", where)
 
 
 def _methods_for(table: Mapping[str, Any], where: str, *, to_run: bool) -> Mapping[str, Method]:

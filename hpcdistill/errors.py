@@ -93,7 +93,7 @@ class NotPositiveDefiniteError(NumericalError):
         self.minor, self.size, self.what = minor, size, what
         super().__init__(
             f"{what} ({size}×{size}) is not positive definite: its leading minor of order {minor} is not positive. "
-            "Raise solve.reg, use kernel.precision=float64, or remove duplicate support images."
+            "Raise solve.reg, use kernel.precision=float64, or remove duplicate images."
         )
 
     def __reduce__(self) -> tuple:

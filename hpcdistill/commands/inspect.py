@@ -70,7 +70,18 @@ def _describe_kernel(path: Path) -> None:
         console.print(f"  /{name:<30} {array.dtype!s:<8} {array.shape}", markup=False)
     if "config" in file.attributes:
         console.print("configuration", style="bold")
-        console.print("\n".join("  " + line for line in file.attributes["config"].splitlines() if line), markup=False)
+        console.print("\n".join("  " + line for line in _of_kernel(file.attributes["config"])), markup=False)
+
+
+def _of_kernel(configuration: str) -> list[str]:
+    """Return the lines of a configuration that say what a kernel is of: the seed, and some sections."""
+    lines, section = [], ""
+    for line in filter(None, configuration.splitlines()):
+        if line.startswith("["):
+            section = line.strip("[]")
+        if section in ("data", "preprocess", "kernel") or line.startswith("seed"):
+            lines.append(line)
+    return lines
 
 
 def _describe(path: Path, checkpoint: Checkpoint) -> None:
@@ -144,15 +155,19 @@ def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
     from rich.table import Table
 
     from hpcdistill.cluster.table import table_console
+    from hpcdistill.io.told_apart import settings_apart
 
     found = {
         name: [checkpoint.attribute(name) for _, checkpoint in checkpoints] for name in ("dataset", "architecture")
     }
     common = [name for name, values in found.items() if len(set(values)) == 1]
     columns = [name for name in found if name not in common]
-    table = Table("support", "images", *columns, "steps", "test accuracy", "seconds", box=None)
-    for _, checkpoint in checkpoints:
-        table.add_row(*_comparison_row(checkpoint, columns))
+    rows = [_comparison_row(checkpoint, columns) for _, checkpoint in checkpoints]
+    apart = settings_apart([row[:-2] for row in rows],
+                           [checkpoint.attribute("config") for _, checkpoint in checkpoints])  # fmt: skip
+    table = Table("support", "images", *columns, "steps", *apart, "test accuracy", "seconds", box=None)
+    for i, row in enumerate(rows):
+        table.add_row(*row[:-2], *(values[i] for values in apart.values()), *row[-2:])
     console = table_console()
     console.print("\n".join(f" {name}: {found[name][0]}" for name in common), markup=False)
     console.print(table)

@@ -23,8 +23,8 @@ HELP = "say what a run costs before it starts: time, memory, messages, files"
 
 #: What `--device` is called that means this machine.
 HERE = "here"
-#: Ranks that a plan is made for.
-_MOST_RANKS = 1_000_000
+#: Ranks that a plan is made for, and cores of each.
+_MOST_RANKS, _MOST_CORES = 1_000_000, 1024
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -52,7 +52,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="override one key of the configuration; may be repeated")  # fmt: skip
     parser.add_argument("--ranks", metavar="N,N,…", type=_numbers, default=None,
                         help="numbers of ranks (default: 1, 2, 4, 8; with --profile those of its job)")  # fmt: skip
-    parser.add_argument("--threads", metavar="N", type=positive,
+    parser.add_argument("--threads", metavar="N", type=_cores,
                         help="cores of each rank (default: the profile's, else OMP_NUM_THREADS, else all)")  # fmt: skip
     parser.add_argument("--profile", metavar="PROFILE.toml", help="a cluster: ranks, cores, memory and time limit")
     parser.add_argument("--device", metavar="NAME", default=HERE,
@@ -79,16 +79,24 @@ def main(args: argparse.Namespace) -> int:
     numbers = args.ranks or ([profile.ranks] if profile else [1, 2, 4, 8])
     rows, node = plan_rows(case, numbers), _node(profile, cores)
     shortages = [why for ranks in numbers if node and (why := why_too_large(case, ranks, node))]
-    warnings = [*case.work.notes, *_other_unit(profile, case), *shortages, *_too_long(profile, rows)]
+    warnings = [*case.work.notes, *_other_unit(profile, case), *_idle(case, numbers), *shortages]
+    warnings += _too_long(profile, rows)
     print(_json(case, rows, warnings)) if args.json else _show(config, case, rows, warnings)
     return 0
 
 
 def _numbers(text: str) -> list[int]:
-    numbers = sorted({positive(part.strip()) for part in text.split(",")})
-    if numbers[-1] > _MOST_RANKS:
-        raise argparse.ArgumentTypeError(f"must be at most {_MOST_RANKS:,}, not {numbers[-1]}")
-    return numbers
+    return sorted({_at_most(_MOST_RANKS, part.strip()) for part in text.split(",")})
+
+
+def _cores(text: str) -> int:
+    return _at_most(_MOST_CORES, text)
+
+
+def _at_most(most: int, text: str) -> int:
+    if (number := positive(text)) > most:
+        raise argparse.ArgumentTypeError(f"must be at most {most:,}, not {number}")
+    return number
 
 
 def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) -> Case:
@@ -146,6 +154,13 @@ def _other_unit(profile: Profile | None, case: Case) -> list[str]:
         return []
     return [f"ranks of this profile compute on a {profile.resources.unit}, and these are speeds of a "
             f"{case.device.unit}: choose another --device"]  # fmt: skip
+
+
+def _idle(case: Case, numbers: list[int]) -> list[str]:
+    most = case.work.step.parts
+    if not most or max(numbers) <= most:
+        return []
+    return [f"more than {most:,} rank{'s' * (most > 1)} have no kernel entries to compute in a {case.work.step.name}"]
 
 
 def _too_long(profile: Profile | None, rows: list[PlanRow]) -> list[str]:
@@ -213,9 +228,9 @@ def _heading(config: Config, case: Case) -> list[str]:
              f"at the speed of {device.title}, measured {device.date}{cores}"]  # fmt: skip
     for phase in case.work.phases:
         times = f"{phase.times:,} × " if phase.times > 1 else ""
-        flops = f", {phase.all_flops:.3g} FLOPs besides" if phase.all_flops else ""
+        flops = f", {phase.all_flops:.3g} operations of linear algebra" if phase.all_flops else ""
         lines.append(f"  {phase.name}: {times}{phase.entries:,.0f} kernel entries{flops}")
     if any(phase.all_flops for phase in case.work.phases) and not device.gflops:
-        lines.append("  FLOPs besides are not in the time: they were not measured there")
+        lines.append("  operations of linear algebra are not in the time: their speed was not measured there")
     lines += [f"  {name}: {_mb(n_bytes)} MB" for name, n_bytes in case.work.files.items()]
     return lines

@@ -64,6 +64,11 @@ class Rows:
         """Return entries of the rank that has most."""
         return -(-self.count // ranks) * self.columns
 
+    @property
+    def parts(self) -> int:
+        """How many ranks can have some of it."""
+        return int(self.count)
+
 
 @dataclass(frozen=True)
 class Tiles:
@@ -91,6 +96,12 @@ class Tiles:
         if not self.block:
             return largest_share(self.side, ranks, lower=self.lower)
         return blockcyclic_share(self.side, self.block, ranks)
+
+    @property
+    def parts(self) -> int:
+        """How many ranks can have some of it."""
+        across = -(-self.side // (self.block or support_tile(self.side)))
+        return across * (across + 1) // 2 if self.lower else across**2
 
 
 def blockcyclic_share(n: int, block: int, ranks: int) -> int:
@@ -137,8 +148,13 @@ class Phase:
 
     @property
     def all_flops(self) -> float:
-        """Operations besides kernels, each time, on one rank."""
+        """Operations of linear algebra, each time, on one rank."""
         return self.flops + self.shared_flops
+
+    @property
+    def parts(self) -> int:
+        """How many ranks can compute kernel entries of it; 0: it has none."""
+        return max([part.parts for part in self.rows] + [part.parts for part in self.tiles], default=0)
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,9 @@ import numpy as np
 from hpcdistill.hdf5.complete import Content
 from hpcdistill.hdf5.layout import Layout
 
+#: Variables by which launchers, and who looks for ranks, know a rank: the reader is none.
+_OF_RANKS = ("OMPI_", "PMIX_", "PMI_", "SLURM_")
+
 Choose = Callable[[Sequence[str]], Sequence[str]]
 
 
@@ -149,12 +152,13 @@ class _Reader:
         self.end()
         package = str(Path(__file__).parents[2])
         paths = os.pathsep.join([package, *filter(None, [os.environ.get("PYTHONPATH")])])
+        environment = {name: value for name, value in os.environ.items() if not name.startswith(_OF_RANKS)}
         self._channel, far = socket.socketpair()
         with far:
             command = [sys.executable, "-m", "hpcdistill.hdf5.reader", str(far.fileno())]
             null = subprocess.DEVNULL
             self._process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=null, stdout=null,
-                                             env=os.environ | {"PYTHONPATH": paths})  # fmt: skip
+                                             env=environment | {"PYTHONPATH": paths})  # fmt: skip
 
     def end(self) -> None:
         """End it, if it is there."""

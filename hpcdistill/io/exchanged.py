@@ -91,7 +91,8 @@ class Exchanged:
         calls, n_bytes = self.total
         if not calls:
             return ""
-        return (f"{size_in_words(n_bytes / self.steps)} in {calls / self.steps:.4g} messages per step, "
+        per_step = " per step" * (self.steps > 1)
+        return (f"{size_in_words(n_bytes / self.steps)} in {calls / self.steps:.4g} messages{per_step}, "
                 f"rank 0 of {self.ranks}")  # fmt: skip
 
 

@@ -14,7 +14,7 @@ from hpcdistill.errors import EnvironmentSetupError, NotFiniteError, NotPositive
 from hpcdistill.linalg.blas import widest_blas
 from hpcdistill.linalg.blockcyclic import BlockCyclic
 from hpcdistill.linalg.factor import Factor, Progress, require_matrix, untold
-from hpcdistill.mpi.binding import MPI, missing
+from hpcdistill.mpi.binding import MPI, VARIABLE, missing
 from hpcdistill.mpi.collectives import agree, bcast_object, gather_objects, greatest, sum_array
 
 try:
@@ -23,9 +23,11 @@ try:
     with widest_blas():
         from hpcdistill.native import _scalapack
 except ImportError as error:
+    is_switched_off = missing.startswith(VARIABLE)
+    remedy = f"Leave out {missing}" if is_switched_off else "Install MPI and ScaLAPACK as jobs/setup.sh does"
     raise EnvironmentSetupError(
         f"there is no ScaLAPACK here ({error}), which solve.method=scalapack and large systems on several ranks need. "
-        "Install MPI and ScaLAPACK as jobs/setup.sh does, or set solve.method=replicated and label_solve.method=qr."
+        f"{remedy}, or set solve.method=replicated and label_solve.method=qr."
     ) from None
 
 #: Progress of a Cholesky factorisation is reported after so many columns at least, and so many times at most.

@@ -194,7 +194,7 @@ def unknown_architecture(folder):
     return run_on_digits(folder, "kernel.architecture=FD1")
 
 
-@case("c.toml", "kip.steps must be a whole number, not 'many'", ranks=3)
+@case("--set: kip.steps must be a whole number, not 'many'", ranks=3)
 def wrong_type(folder):
     return run_on_digits(folder, "kip.steps=many")
 

@@ -27,6 +27,16 @@ def test_inspect_several(finished_run):
     assert all(f"{value:.2%}" in row for value, row in zip(accuracy[[0, -1]], rows, strict=True))
 
 
+def test_inspect_tells_runs_apart_by_their_settings(tmp_path):
+    config = write_config(tmp_path / "c.toml", method="label_solve", label_solve={"method": "normal"})
+    for name, settings in {"a": (), "b": ("--set=label_solve.method=qr",), "c": ("--set=method=krr",)}.items():
+        succeed("run", config, "--output", tmp_path / name, *settings)
+    title, *rows = succeed("inspect", *(tmp_path / name / "latest.h5" for name in "abc")).splitlines()[-4:]
+    assert title.split()[:4] == ["support", "images", "steps", "label_solve.method"]
+    assert [row.split()[-3] for row in rows[:2]] == ["normal", "qr"]
+    assert "label_solve" not in succeed("inspect", *(tmp_path / name / "latest.h5" for name in "bc"))
+
+
 BEGINNINGS = {"npz": b"PK", "png": b"\x89PNG", "html": b"<!DOCTYPE html>"}
 
 

@@ -36,7 +36,7 @@ def test_number_of_layers(name, convolutions):
 
 @pytest.mark.parametrize("name", ["FC0", "FC", "fc1", "FC100", "ConvNet4", "Myrtle-6", "Conv-Vec0", "", "dense"])
 def test_unknown_names_list_the_valid_ones(name):
-    with pytest.raises(ConfigError, match=r"is unknown\. Valid: FC<depth>"):
+    with pytest.raises(ConfigError, match=r"is unknown\. Valid: FC<depth> and"):
         parse_architecture(name)
 
 

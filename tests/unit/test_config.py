@@ -131,3 +131,16 @@ def test_arrays_of_numbers_and_files_of_a_method(tmp_path):
     assert config.krr.regs == (1.0, 1e-3)
     assert config.krr.kernel_file == str(tmp_path / "k.h5")
     assert parse_config(config.to_toml()).krr == config.krr
+
+
+def test_what_is_wrong_is_named_by_where_it_stands(tmp_path):
+    path = tmp_path / "c.toml"
+    for in_file, settings, where in (
+        ("10", ["kip.steps=many"], "--set"),
+        ('"many"', [], "c.toml"),
+        ('"many"', ["kip.batch=5"], "c.toml"),
+    ):
+        path.write_text(f"[kip]\nsteps = {in_file}\n")
+        with pytest.raises(ConfigError, match=rf"{where}: kip\.steps must be a whole number, not 'many'"):
+            load_config(path, settings)
+    assert load_config(path, ["kip.steps=5"]).to_toml()

@@ -133,7 +133,9 @@ def test_all_images():
     assert work.rank_bytes(Place(4)) == 2 * n * n + images
     assert all_images(krr__precision="float32").work.rank_bytes(Place(2)) == 2 * n * n + images
     assert all_images(solve__method="replicated").work.rank_bytes(Place(4)) == 8 * n * n + images
-    assert all_images(krr__kernel_file="K.h5").work.step.entries == 0
+    from_file = all_images(krr__kernel_file="K.h5").work
+    assert from_file.step.entries == from_file.step.parts == 0
+    assert any("K.h5 is not there" in note for note in from_file.notes)
     assert any("not known before" in note for note in all_images(krr__solver="conjugate_gradients").work.notes)
 
 
@@ -226,6 +228,14 @@ def test_the_command_measures_nothing_that_is_kept(cache, capsys, monkeypatch):
     assert told["rows"][0]["step_seconds"] == pytest.approx(plan_row(jobs_case(), 1).step_seconds)
 
 
+def test_more_ranks_than_there_is_work_for_are_told(cache, capsys):
+    keep(cpu_model(), DEVICE)
+    told = "more than 21 ranks have no kernel entries to compute in a kernel"  # 6 tiles of 256 along 1,297 images
+    for ranks, is_told in (("1,21", False), ("22", True)):
+        assert plan("--ranks", ranks, "--kernel-file") == 0
+        assert (told in " ".join(capsys.readouterr().out.split())) == is_told
+
+
 def jobs_case():
     config = load_config(DIGITS, ["kernel.architecture=FC1"])
     images = images_of(config)
@@ -254,6 +264,8 @@ def test_a_profile_says_ranks_memory_and_time(cache, tmp_path, capsys):
         (["--device", "h200", "--measure"], "--measure is for this machine"),
         (["--ranks", "1,none"], "must be a whole number of at least 1, not 'none'"),
         (["--ranks", "1,99999999999999999999"], "must be at most 100,000,000,000,000, not 99999999999999999999"),
+        (["--ranks", "1,2000000"], "must be at most 1,000,000, not 2000000"),
+        (["--threads", "2000"], "must be at most 1,024, not 2000"),
         (["--set", "krr.keep_gib=1e300"], "krr.keep_gib must be finite and at least 0 and at most"),
         (["--set", "support.images_per_class=0"], "support.images_per_class must be at least 1"),
     ],

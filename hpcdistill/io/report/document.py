@@ -154,17 +154,17 @@ def _exchanged(facts: Facts) -> str:
     if found is None or not found.messages:
         return ""
     messages = sorted(found.messages.items(), key=lambda item: -item[1][1])
-    rows = [
-        (_message(name), f"{calls / found.steps:.4g}", size_in_words(n / found.steps),
-         f"{calls:,}", size_in_words(n))
-        for name, (calls, n) in [*messages, ("all", found.total)]
-    ]  # fmt: skip
+    in_steps, rows = found.steps > 1, []
+    for name, (calls, n_bytes) in [*messages, ("all", found.total)]:
+        each = (f"{calls / found.steps:.4g}", size_in_words(n_bytes / found.steps)) if in_steps else ()
+        rows.append((_message(name), *each, f"{calls:,}", size_in_words(n_bytes)))
     steps = f"{found.steps} step{'s' * (found.steps > 1)}" + f" up to step {found.step}" * facts.method.learns_images
     caption = (
         f"What rank 0 of {found.ranks} gave to MPI, or got from it, in {steps}: "
         "evaluations and checkpoints included, messages within ScaLAPACK and HDF5 not"
     )
-    return table(caption, ("messages", "calls per step", "bytes per step", "calls", "bytes"), rows)
+    per_step = ("calls per step", "bytes per step") if in_steps else ()
+    return table(caption, ("messages", *per_step, "calls", "bytes"), rows)
 
 
 def _message(name: str) -> str:

@@ -34,6 +34,7 @@ def tiles_of(experiment: Experiment, x_s: np.ndarray, kernel_file: str) -> Fetch
     """
     if kernel_file:
         file = on_root(experiment.comm, lambda: open_kernel(Path(kernel_file), experiment))
+        experiment.reporter.say(f"K_ss is read from {kernel_file}, whose entries are {file.dtype}")
         return lambda rows, columns: file.read(range(*rows), range(*columns))
     with agree(experiment.comm):
         backend = experiment.kernels.ss
@@ -48,6 +49,8 @@ def whole_or_tiles(experiment: Experiment, fetch: Fetch, n: int, progress: Progr
     """
     comm, dtype = experiment.comm, np.dtype(experiment.config.of(KrrConfig).precision)
     whole = is_whole(experiment.config, comm.Get_size())
+    where = "one copy on each rank" if whole else "one copy over all ranks, ScaLAPACK"
+    experiment.reporter.say(f"Cholesky of K_ss, {n:,} images in {dtype}: {where}")
     _check_memory(experiment, n, n * n * dtype.itemsize, whole=whole)
     grid = (1, 1) if whole else near_square_grid(comm.Get_size())
     layout = BlockCyclic.of_rank(n, n, BLOCK, BLOCK, *grid, 0 if whole else comm.Get_rank())

@@ -70,6 +70,7 @@ def solve_by_iteration(
     """Iterate all ridges that are left together, by conjugate gradients. Collective."""
     config, reporter, comm = experiment.config.of(KrrConfig), experiment.reporter, experiment.comm
     fetch, n = tiles_of(experiment, x_s, config.kernel_file), len(x_s)
+    reporter.say(f"conjugate gradients with K_ss, {n:,} images: {config.rank:,} columns of the preconditioner")
     operator = KernelOperator(comm, n, fetch, int(config.keep_gib * 2**30), partial(reporter.rows, "tiles of K_ss"))
     diagonal, columns = kernel_diagonal(comm, experiment.kernels.ss, x_s), _columns(experiment, x_s)
     seed, progress = experiment.config.seed, partial(reporter.rows, "columns of the preconditioner")

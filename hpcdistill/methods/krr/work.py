@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -57,11 +58,12 @@ def _by_cholesky(config: Config, images: Images) -> Work:
     solve = Phase("K_ss and ridges", 1, (), tiles, shared_flops=ridges * cholesky_flops(n), dense=krr.precision,
                   messages=partial(_messages, n, ridges, _item_bytes(config)))  # fmt: skip
     other = "" if krr.precision == "float32" else "krr.precision=float32 (half of it), or "
+    notes = ["MB sent on several ranks are ScaLAPACK's own, by its formula; a run counts none of them"]
+    if krr.precision == "float32":
+        notes.append("krr.precision=float32 refines each solution, which takes some more products")
     return Work(
         solve, (_measured(images),), partial(_kept_for_cholesky, config, images), _files(images, ridges),
-        remedy=f"{other}krr.solver=conjugate_gradients, which keeps no K_ss",
-        notes=("krr.precision=float32 refines each solution, which takes some more products",)
-        if krr.precision == "float32" else (),
+        remedy=f"{other}krr.solver=conjugate_gradients, which keeps no K_ss", notes=(*notes, *_missing(krr)),
     )  # fmt: skip
 
 
@@ -79,8 +81,14 @@ def _by_iteration(config: Config, images: Images) -> Work:
         lambda place: min(krr.keep_gib * 2**30, 4 * n * n / place.ranks) + 8 * n * krr.rank / place.ranks
         + _image_bytes(images) + 8 * 6 * n * columns,
         _files(images, ridges), remedy="a lower krr.keep_gib or krr.rank",
-        notes=(f"how many steps it takes is not known before: time is of the first. K_ss has {again}",),
+        notes=(f"how many steps it takes is not known before: time is of the first. K_ss has {again}", *_missing(krr)),
     )  # fmt: skip
+
+
+def _missing(krr: KrrConfig) -> list[str]:
+    """Return what is to be said where the kernel is to be read from a file that is not there yet."""
+    is_there = not krr.kernel_file or os.path.exists(krr.kernel_file)
+    return [] if is_there else [f"{krr.kernel_file} is not there: the time of `hpcdistill kernel` comes before"]
 
 
 def iteration_messages(n: int, rank: int, columns: int, place: Place) -> Messages:
