@@ -23,7 +23,7 @@ SUPPORTS = (10, 100, 500)
 
 def sizes(n):
     """Return the sizes of a step with n support images."""
-    return StepSizes(n, PIXELS, CLASSES)
+    return StepSizes(n, PIXELS, CLASSES, learns_temperature=True)
 
 
 def seconds(n, gpus, machine=H200):

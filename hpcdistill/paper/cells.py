@@ -13,8 +13,10 @@ from hpcdistill.config import Config, parse_config
 from hpcdistill.data.registry import known_dataset
 from hpcdistill.errors import ConfigError
 
-#: Steps, and targets of each, of the papers' KIP.
-_STEPS, _BATCH = 10000, 5000
+#: Steps of the papers' KIP, and its other settings.
+_STEPS = 10000
+_PAPERS = {"loss": "squared_error", "batch": 5000, "learning_rate": 0.04, "label_learning_rate": 0.04,
+           "schedule": "constant"}  # fmt: skip
 #: Their augmentation; digits are not mirrored.
 _AUGMENT = {"rotation": 10.0, "shift": 0.1, "channel_shift": 0.1}
 _NOT_MIRRORED = ("mnist", "svhn")
@@ -131,7 +133,7 @@ class Cell:
         if row.zca:
             table["preprocess"] = {"zca": True}
         if self.method == "kip":
-            table["kip"] = {"steps": row.steps, "batch": _BATCH, "learn_labels": row.labels == "learned"}
+            table["kip"] = {"steps": row.steps, **_PAPERS, "learn_labels": row.labels == "learned"}
         if row.augment:
             table["augment"] = _AUGMENT | {"flip": row.dataset not in _NOT_MIRRORED}
         return table

@@ -39,7 +39,8 @@ def messages(calls, n_bytes):
         ({"solve.method": "replicated"}, {"chooses_solver": False}),
         ({"solve.method": "scalapack"}, {"chooses_solver": False, "is_distributed": True}),
         ({"kip.learn_labels": "false"}, {"learns_labels": False}),
-        ({"kip.loss": "cross_entropy"}, {"learns_temperature": True}),
+        ({"kip.temperature_rate": 0}, {"learns_temperature": False}),
+        ({"kip.loss": "squared_error"}, {"learns_temperature": False}),
     ],
     ids=str,
 )
@@ -48,7 +49,7 @@ def test_a_step(comm, settings, sizes):
     config = parse_config("", [f"{key}={value}" for key, value in given.items()])
     problem = make_problem(config, choose_kernels(config, SHAPE), SHAPE, N)
     found = {name: (one["calls"], one["bytes"]) for name, one in problem.step(comm).collectives.items()}
-    assert found == exchanged_per_step(StepSizes(N, 40, CLASSES, **sizes), comm.Get_size(), in_run=False)
+    assert found == exchanged_per_step(StepSizes(N, 40, CLASSES, **{"learns_temperature": True} | sizes), comm.Get_size(), in_run=False)
 
 
 def test_a_step_of_a_run(comm, monkeypatch):
@@ -61,7 +62,7 @@ def test_a_step_of_a_run(comm, monkeypatch):
     monkeypatch.setattr(MemoryStore, "note_step", note_step)
     config = {"kernel.architecture": "FC1", "kip.steps": 12, "kip.evaluate_every": 100, "checkpoint.every": 100}
     hpcdistill.distill(data.images, data.labels, config=config, comm=comm)
-    wanted = exchanged_per_step(StepSizes(10, 64, 10), comm.Get_size())
+    wanted = exchanged_per_step(StepSizes(10, 64, 10, learns_temperature=True), comm.Get_size())
     for step in (10, 11):  # 8 and 12 are saved
         before = seen[step - 1]
         found = {name: tuple(np.subtract(seen[step][name], before.get(name, (0, 0)))) for name in seen[step]}

@@ -23,8 +23,9 @@ def run(comm, steps, settings=()):
     return state, losses
 
 
-def test_one_step_agrees_between_numbers_of_ranks(comm):
-    (together, losses), (alone, wanted) = run(comm, 1), run(MPI.COMM_SELF, 1)
+@pytest.mark.parametrize("loss", ["cross_entropy", "squared_error"])
+def test_one_step_agrees_between_numbers_of_ranks(comm, loss):
+    (together, losses), (alone, wanted) = (run(c, 1, [f"kip.loss={loss}"]) for c in (comm, MPI.COMM_SELF))
     np.testing.assert_allclose(losses, wanted, rtol=1e-10)
     np.testing.assert_allclose(together.x_s, alone.x_s, atol=1e-10)
     np.testing.assert_allclose(together.y_s, alone.y_s, atol=1e-10)
@@ -45,9 +46,9 @@ def test_fixed_labels_stay_as_they_are(comm):
 
 
 def test_the_temperature_is_learned_where_it_has_a_rate(comm):
-    learned, losses = run(comm, 12, ["kip.loss='cross_entropy'", "kip.temperature=3"])
-    fixed, _ = run(comm, 2, ["kip.loss='cross_entropy'", "kip.temperature=3", "kip.temperature_rate=0"])
-    squared, _ = run(comm, 2)
+    learned, losses = run(comm, 12, ["kip.temperature=3"])
+    fixed, _ = run(comm, 2, ["kip.temperature=3", "kip.temperature_rate=0"])
+    squared, _ = run(comm, 2, ["kip.loss=squared_error"])
     assert abs(np.log(3) - learned.log_temperature) > 0.05
     assert comm.allgather(float(learned.log_temperature[0])) == [learned.log_temperature[0]] * comm.Get_size()
     assert fixed.log_temperature == np.log(3)
@@ -56,7 +57,7 @@ def test_the_temperature_is_learned_where_it_has_a_rate(comm):
 
 
 def test_a_gradient_that_is_not_finite_is_an_error_on_every_rank(comm):
-    config = parse_config("", ["solve.reg=1e-3"])
+    config = parse_config("", ["solve.reg=1e-3", "kip.loss=squared_error"])
     state = KipState(7, images(5, 0), labels(5, 0) * 1e200, np.zeros(1), {})
     with pytest.raises(NotFiniteError, match=r"step 7.*kip.learning_rate"), np.errstate(all="ignore"):
         kip_gradient(comm, kernels(), state, targets(20), config)

@@ -53,7 +53,7 @@ def test_settings_win_over_the_file(tmp_path):
         ("[krr]\nregs = [1e-3, -1]", [], "each number in krr.regs must be finite and at least 0, not -1.0"),
         ("[krr]\nregs = [nan]", [], "each number in krr.regs must be finite and at least 0, not nan"),
         ("[kip]\nwarmup = 301", [], "kip.warmup=301 is longer than the run: kip.steps=300"),
-        ("[kip]\nlast_batch = 4999", [], "kip.last_batch=4999 is less than kip.batch=5000"),
+        ("[kip]\nlast_batch = 249", [], "kip.last_batch=249 is less than kip.batch=250"),
         ("x = = 3", [], "not valid TOML"),
         ("", ["kip.steps"], "must have the form section.key=value"),
         ("", ["seed.x=3"], "'seed' must be a section|must be a whole number"),

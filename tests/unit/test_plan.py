@@ -74,7 +74,8 @@ def test_a_run_of_kip():
     evaluated = 250 * 10 / 1000 + (64 + 4) / 1000
     assert row.total_seconds == pytest.approx(30 * row.step_seconds + 3 * evaluated)
     assert row.device_hours == pytest.approx(2 * row.total_seconds / 3600)
-    assert row.sent_bytes == sum(n for _, n in exchanged_per_step(StepSizes(10, 64, 10), 2).values())
+    sizes = StepSizes(10, 64, 10, learns_temperature=True)
+    assert row.sent_bytes == sum(n for _, n in exchanged_per_step(sizes, 2).values())
     assert plan_row(found, 1).sent_bytes == 0
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from hpcdistill.schema import key
 
-LOSSES = ("squared_error", "cross_entropy")
+LOSSES = ("cross_entropy", "squared_error")
 SCHEDULES = ("constant", "cosine")
 BALANCES = ("classes", "proportional")
 
@@ -17,10 +17,10 @@ class KipConfig:
 
     steps: int = key(300, "gradient steps", minimum=0)
     hours: float = key(0.0, "as many steps as fit so many hours, from start to end, instead; 0: kip.steps", minimum=0)
-    batch: int = key(5000, "target images per step, fresh every step; 0: all, every step", minimum=0)
+    batch: int = key(250, "target images per step, fresh every step; 0: all, every step", minimum=0)
     balance: str = key("classes", "a batch has as many images of each class, or in proportion to its size", BALANCES)
     last_batch: int = key(0, "the batch grows to so many by the last step, geometrically; 0: it does not", minimum=0)
-    loss: str = key("squared_error", "the papers' mean square, or cross-entropy of softmax(temperature · f)", LOSSES)
+    loss: str = key("cross_entropy", "of softmax(temperature · f), or the papers' mean square", LOSSES)
     temperature: float = key(10.0, "cross-entropy: what predictions are multiplied by, to begin with", above=0)
     temperature_rate: float = key(0.02, "Adam's step for its logarithm; 0: the temperature stays", minimum=0)
     learning_rate: float = key(4e-2, "Adam's step for images", minimum=0)
