@@ -32,6 +32,11 @@ def is_first_rank() -> bool:
     return _first(_RANK, "0") == "0"
 
 
+def is_started_alone() -> bool:
+    """Return whether nothing here says that a launcher has started this process."""
+    return not any(name in os.environ for name in (*_RANK, *_RANKS_ON_NODE, *_PMI))
+
+
 def ranks_on_node() -> int:
     """Return how many ranks a launcher has started on this node; 1 without a launcher, or if it does not tell."""
     if (launch := find_started_ranks()) and launch.launcher == "srun":

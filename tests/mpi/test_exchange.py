@@ -49,7 +49,10 @@ def test_a_step(comm, settings, sizes):
     config = parse_config("", [f"{key}={value}" for key, value in given.items()])
     problem = make_problem(config, choose_kernels(config, SHAPE), SHAPE, N)
     found = {name: (one["calls"], one["bytes"]) for name, one in problem.step(comm).collectives.items()}
-    assert found == exchanged_per_step(StepSizes(N, 40, CLASSES, **{"learns_temperature": True} | sizes), comm.Get_size(), in_run=False)
+    wanted = StepSizes(N, 40, CLASSES, **{"learns_temperature": True} | sizes)
+    assert found == exchanged_per_step(wanted, comm.Get_size(), in_run=False)
+        StepSizes(N, 40, CLASSES, **{"learns_temperature": True} | sizes), comm.Get_size(), in_run=False
+    )
 
 
 def test_a_step_of_a_run(comm, monkeypatch):

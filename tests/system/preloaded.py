@@ -87,8 +87,10 @@ def _command(request):
     from mpi4py import MPI
 
     from hpcdistill.__main__ import main
+    from hpcdistill.mpi.binding import starting
 
-    MPI.Init_thread()
+    with starting():
+        MPI.Init_thread()
     try:
         code = main(request["arguments"])
     except SystemExit as ended:
