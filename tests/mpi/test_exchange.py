@@ -51,8 +51,6 @@ def test_a_step(comm, settings, sizes):
     found = {name: (one["calls"], one["bytes"]) for name, one in problem.step(comm).collectives.items()}
     wanted = StepSizes(N, 40, CLASSES, **{"learns_temperature": True} | sizes)
     assert found == exchanged_per_step(wanted, comm.Get_size(), in_run=False)
-        StepSizes(N, 40, CLASSES, **{"learns_temperature": True} | sizes), comm.Get_size(), in_run=False
-    )
 
 
 def test_a_step_of_a_run(comm, monkeypatch):
