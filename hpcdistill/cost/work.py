@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from hpcdistill.cost.exchange import Messages
 from hpcdistill.cost.scaling import largest_share
 from hpcdistill.linalg.blockcyclic import SCALAPACK_FROM, near_square_grid
-from hpcdistill.mpi.partition import support_tile
+from hpcdistill.mpi.partition import square_tiles, support_tile
 
 
 @dataclass(frozen=True)
@@ -100,8 +100,7 @@ class Tiles:
     @property
     def parts(self) -> int:
         """How many ranks can have some of it."""
-        across = -(-self.side // (self.block or support_tile(self.side)))
-        return across * (across + 1) // 2 if self.lower else across**2
+        return len(square_tiles(self.side, self.block or support_tile(self.side), lower=self.lower))
 
 
 def blockcyclic_share(n: int, block: int, ranks: int) -> int:

@@ -108,34 +108,33 @@ class _Reader:
 
     @contextlib.contextmanager
     def fork(self) -> Iterator[_Fork]:
-        """Have it fork, and wait for the fork's end; where the caller fails, the fork is ended."""
+        """Have it fork, and wait for the fork's end; where the caller fails, both are ended at once."""
         with self._lock, contextlib.ExitStack() as at_end:
             (asked, stdin), (stdout, told), (stderr, said) = os.pipe(), os.pipe(), os.pipe()
             at_end.callback(os.close, stdin)
             fork = _Fork(stdin, *(at_end.enter_context(os.fdopen(pipe, "rb")) for pipe in (stdout, stderr)))
             try:
-                number = self._ask([asked, told, said])
-            finally:
-                for pipe in (asked, told, said):
-                    os.close(pipe)
-            try:
+                try:
+                    self._ask([asked, told, said])
+                finally:
+                    for pipe in (asked, told, said):
+                        os.close(pipe)
                 yield fork
-            except BaseException:
-                os.kill(number, signal.SIGKILL)
-                raise
-            finally:
                 fork.exit_code = self._answer()
+            except BaseException:  # nobody knows how far it is: the next file has another
+                self._kill()
+                raise
 
-    def _ask(self, pipes: Sequence[int]) -> int:
-        """Hand it the pipes; return the fork's number."""
+    def _ask(self, pipes: Sequence[int]) -> None:
+        """Hand it the pipes, and wait until it has forked."""
         for is_new in (False, True):
             if is_new or self._channel is None:
                 self._start()
             assert self._channel
             with contextlib.suppress(OSError):  # somebody has ended it
                 socket.send_fds(self._channel, [b"?"], pipes)
-                if number := self._answer():
-                    return number
+                if self._answer():
+                    return
         raise OSError("the process that reads HDF5 files does not start")
 
     def _answer(self) -> int:
@@ -158,7 +157,13 @@ class _Reader:
             command = [sys.executable, "-m", "hpcdistill.hdf5.reader", str(far.fileno())]
             null = subprocess.DEVNULL
             self._process = subprocess.Popen(command, pass_fds=[far.fileno()], stdin=null, stdout=null,
-                                             env=environment | {"PYTHONPATH": paths})  # fmt: skip
+                                             env=environment | {"PYTHONPATH": paths}, process_group=0)  # fmt: skip
+
+    def _kill(self) -> None:
+        """End it and its fork, whatever they are doing."""
+        if self._process:
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self.end()
 
     def end(self) -> None:
         """End it, if it is there."""

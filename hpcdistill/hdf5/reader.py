@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import resource
-import signal
 import socket
 import sys
 from collections.abc import Sequence
@@ -37,7 +36,6 @@ def serve(channel: socket.socket) -> None:
     Each request is a byte with three pipes. It is answered with the fork's number, and with its exit code once it has
     ended (minus the signal that ended it), a line each.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for who asks
     while True:
         asked, pipes, _, _ = socket.recv_fds(channel, 1, 3)
         if not asked:

@@ -116,14 +116,15 @@ class Forked:
 
     def __init__(self, command, pass_fds, **_):
         (channel,) = pass_fds
-        self._pid = os.fork()
-        if self._pid == 0:
+        self.pid = os.fork()
+        os.setpgid(self.pid, 0)
+        if self.pid == 0:
             os.closerange(3, channel)  # the other end among them: when it is closed is what the reader waits for
             os.closerange(channel + 1, 256)
             end_with(lambda: reader.serve(socket.socket(fileno=channel)), otherwise=70)
 
     def wait(self):
-        os.waitpid(self._pid, 0)
+        os.waitpid(self.pid, 0)
 
 
 def outcome(arguments, folder):

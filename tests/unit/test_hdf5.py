@@ -1,9 +1,10 @@
 """HDF5 files are read without locks, and only where all that they show is in them."""
 
+import os
 import shutil
 import subprocess
 import sys
-from pathlib import Path
+import time
 
 import h5py
 import numpy as np
@@ -175,12 +176,32 @@ def test_a_reader_that_does_not_start_is_said(tmp_path, monkeypatch):
         read_apart(tmp_path / "file.h5")
 
 
-def test_what_fails_while_it_is_read_leaves_nothing_behind(tmp_path, monkeypatch):
+def is_there(group):
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("where", ["while it is asked", "when it has ended"])
+def test_what_fails_while_it_is_read_leaves_nothing_behind(tmp_path, monkeypatch, where):
     write_everything(tmp_path / "file.h5")
-    reader = another_reader(monkeypatch)
-    with pytest.raises(ZeroDivisionError):
-        read_apart(tmp_path / "file.h5", choose=lambda _: 1 // 0)
-    assert not Path(f"/proc/{reader._process.pid}/task/{reader._process.pid}/children").read_text()
+    reader, groups = another_reader(monkeypatch), []
+
+    def fails(pipe):
+        groups.append(reader._process.pid)
+        if where == "when it has ended":
+            pipe.read()
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(apart, "_receive", fails)
+        with pytest.raises(KeyboardInterrupt):
+            read_apart(tmp_path / "file.h5")
+    deadline = time.monotonic() + 100
+    while is_there(groups[0]):
+        assert time.monotonic() < deadline
     assert "packed" in read_apart(tmp_path / "file.h5").arrays
     reader.end()
 

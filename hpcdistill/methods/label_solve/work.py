@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from hpcdistill.architecture import parse_architecture
 from hpcdistill.cost.exchange import Messages, exchanged_per_chunk
 from hpcdistill.cost.work import (
     Images,
@@ -57,8 +56,8 @@ def _large(n: int, images: Images) -> Work:
 
 
 def _piece_rows(config: Config, n: int, count: int) -> int:
-    network = parse_architecture(config.kernel.architecture)
-    return piece_rows(n, count, is_quick=network.is_fully_connected and config.kernel.backend in ("auto", "fc"))
+    is_quick = config.architecture.is_fully_connected and config.kernel.backend in ("auto", "fc")
+    return piece_rows(n, count, is_quick=is_quick)
 
 
 def _messages(columns: int, count: int, length: int, place: Place) -> Messages:
