@@ -46,7 +46,7 @@ class KipDriver(Driver):
             self._begin()
         else:
             self._restore(resumed)
-        self._noise = noise_mask(experiment.config, self._state.x_s.shape)
+        self._noise, self._first_step = noise_mask(experiment.config, self._state.x_s.shape), self.step
 
     def _begin(self) -> None:
         experiment = self.experiment
@@ -118,8 +118,11 @@ class KipDriver(Driver):
                     self._pace.note_evaluation(evaluation_seconds)
                 self._just_decided = self._decide()
             row = self.history.rows[self.step]
-            self._report(f"loss {row['loss']:.5f}  train {row['train_accuracy']:.1%}  "
-                         f"{row['seconds'] / self.step:.2f} s/step")  # fmt: skip
+            self._report(f"loss {row['loss']:.5f}  train {row['train_accuracy']:.1%}  {self._seconds_a_step():.2f} s/step")
+
+    def _seconds_a_step(self) -> float:
+        """The mean since this attempt began, which is what the time left is told by."""
+        return float((self.history.last_seconds - self._used_before) / (self.step - self._first_step))
 
     def _report(self, figures: str = "") -> None:
         self.experiment.reporter.advance("KIP step", self.step, int(self._pace.plan[0]), figures)
