@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from functools import partial
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -13,12 +12,13 @@ import scipy.linalg
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.bench.machine import cpu_model, now
+from hpcdistill.bench.timing import seconds_of
 from hpcdistill.cost.rates import CORE, GPU, Device, Speed
 from hpcdistill.data.preprocess import Standardisation
 from hpcdistill.kernels.select import choose_backend
 
 #: Pairs at least, and seconds that a block takes at least; largest sides of a block; and how often it is timed.
-_PAIRS, _SECONDS, _MOST_ROWS, _MOST_COLUMNS, _ROUNDS = 64, 0.1, 256, 2048, 3
+_PAIRS, _SECONDS, _MOST_ROWS, _MOST_COLUMNS, _ROUNDS = 64, 0.1, 256, 2048, 5
 #: Images that are made ready together.
 _IMAGES = 2048
 #: Side of the matrix that is factored: smaller ones are slower, and take no time that counts.
@@ -49,25 +49,40 @@ def measure_device(
 
 
 def _speed(backend: Any, shape: tuple[int, int, int], support: int, cores: int) -> Speed:
-    draw, most = np.random.default_rng(0).standard_normal, (min(support, _MOST_ROWS), _MOST_COLUMNS)
-    sides = min(support, 8), -(-_PAIRS // min(support, 8))
+    sides = _sides(backend, shape, support)
+    one, raw = backend.prepare(_draw((sides[0], *shape))), np.zeros((_IMAGES, *shape), np.uint8)
+    clock = partial(seconds_of, device=backend.device)
+
+    def one_round() -> tuple[float, float, float]:
+        """As a run does it: images are made ready, so that nothing of the block before is in the caches."""
+        ready = clock(partial(_make_ready, backend, raw))
+        other = backend.prepare(_draw((sides[1], *shape)))
+        return ready, clock(partial(backend.block, one, other)), clock(partial(_differentiate, backend, one, other))
+
+    ready, forward, gradient = (median(found) for found in zip(*(one_round() for _ in range(_ROUNDS)), strict=True))
+    pairs = sides[0] * sides[1]
+    return Speed(pairs / forward / cores, pairs / gradient / cores, _IMAGES / ready / cores)
+
+
+def _draw(shape: tuple[int, ...]) -> np.ndarray:
+    return np.random.default_rng(0).standard_normal(shape)
+
+
+def _sides(backend: Any, shape: tuple[int, int, int], support: int) -> tuple[int, int]:
+    """Return the sides of a block that takes long enough to be timed."""
+    sides, most = (min(support, 8), -(-_PAIRS // min(support, 8))), (min(support, _MOST_ROWS), _MOST_COLUMNS)
     while True:
-        one, other = (backend.prepare(draw((side, *shape))) for side in sides)
-        seconds = _best(backend, partial(backend.block, one, other), 1)
-        if seconds >= _SECONDS or sides == most:
-            break
+        one, other = (backend.prepare(_draw((side, *shape))) for side in sides)
+        if sides == most or seconds_of(partial(backend.block, one, other), backend.device) >= _SECONDS:
+            return sides
         sides = _larger(sides, most)
-    pairs, ones = sides[0] * sides[1] / cores, np.ones(sides, backend.dtype)
 
-    def differentiate() -> None:
-        sweep = backend.sweep(one)
-        sweep.block(other)
-        sweep.add(ones)
-        sweep.finish()
 
-    forward = _best(backend, partial(backend.block, one, other))
-    ready = _best(backend, partial(_make_ready, backend, np.zeros((_IMAGES, *shape), np.uint8)))
-    return Speed(pairs / forward, pairs / _best(backend, differentiate), _IMAGES / ready / cores)
+def _differentiate(backend: Any, one: Any, other: Any) -> None:
+    sweep = backend.sweep(one)
+    sweep.block(other)
+    sweep.add(np.ones((len(one), len(other)), backend.dtype))
+    sweep.finish()
 
 
 def _make_ready(backend: Any, raw: np.ndarray) -> None:
@@ -83,19 +98,9 @@ def _larger(sides: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
     return sides[0], min(2 * sides[1], most[1])
 
 
-def _best(backend: Any, compute: Callable[[], object], rounds: int = _ROUNDS) -> float:
-    seconds = []
-    for _ in range(rounds):
-        started = time.perf_counter()
-        compute()
-        if backend is not None and backend.device is not None:
-            backend.device.synchronize()
-        seconds.append(time.perf_counter() - started)
-    return min(seconds)
-
-
 def _gflops(dtype: str) -> float:
     """Return 10⁹ operations per second of a Cholesky factorisation."""
     matrix = np.ones((_SIDE, _SIDE), dtype)
     np.fill_diagonal(matrix, _SIDE + 1)
-    return _SIDE**3 / 3 / 1e9 / _best(None, lambda: scipy.linalg.cholesky(matrix, lower=True, check_finite=False), 2)
+    factor = partial(scipy.linalg.cholesky, matrix, lower=True, check_finite=False)
+    return _SIDE**3 / 3 / 1e9 / median(seconds_of(factor) for _ in range(3))

@@ -76,14 +76,15 @@ class Changes:
 
         Rotation and shift resample bilinearly; beyond the border the nearest pixel counts.
         """
-        changed = images.astype(np.float64)
-        for i, image in enumerate(changed, start):
-            if self.mirrored[i]:
-                image[:] = image[:, ::-1].copy()
-            if self.angles[i] or self.shifts[i].any():
-                _move(image, self.angles[i], self.shifts[i])
-            if self.offsets[i].any():
-                np.clip(image + self.offsets[i], *self.display_range, out=image)
+        rows = slice(start, start + len(images))
+        mirrored, angles, shifts = self.mirrored[rows], self.angles[rows], self.shifts[rows]
+        flipped = images.copy()
+        flipped[mirrored] = images[mirrored, :, ::-1]
+        changed = flipped.astype(np.float64)
+        for i in np.nonzero((angles != 0) | shifts.any(axis=1))[0]:
+            _move(changed[i], angles[i], shifts[i])
+        brighter = self.offsets[rows].any(axis=1)
+        changed[brighter] = np.clip(changed[brighter] + self.offsets[rows][brighter, None, None], *self.display_range)
         return changed
 
 

@@ -49,7 +49,10 @@ class Standardisation:
 
     def apply(self, images: np.ndarray) -> np.ndarray:
         """Return raw images `(n, h, w, c)` of any dtype standardised, as float64."""
-        return (images.astype(np.float64) - self.mean) / self.std
+        mean, std = (np.broadcast_to(one, images.shape[1:]).copy() for one in (self.mean, self.std))  # for long loops
+        standardised = np.subtract(images, mean, dtype=np.float64)
+        standardised /= std
+        return standardised
 
     @property
     def standardisation(self) -> Standardisation:
