@@ -4,8 +4,8 @@ usage: mpirun -n 2 python jobs/cholesky_speed.py 20000 [--float32]
        OPENBLAS_NUM_THREADS=2 python jobs/cholesky_speed.py 20000 --scipy
 
 It prints seconds, GFLOP/s (n³/3), the residual and the largest memory of a process. Each rank makes its own part of the
-matrix, 1 / (1 + |i − j| / 50) + 0.1 on the diagonal, before the clock starts. (No entry comes near the smallest float32:
-subnormal numbers slow a factorisation tenfold, and no kernel of a network has them.)
+matrix, 1 / (1 + |i − j| / 50) + 0.1 on the diagonal, before the clock starts. No entry comes near the smallest float32:
+subnormal numbers slow a factorisation tenfold, and no kernel of a network has them.
 """
 
 from __future__ import annotations

@@ -14,13 +14,16 @@ from hpcdistill.architecture import Architecture
 from hpcdistill.bench.machine import cpu_model, now
 from hpcdistill.bench.timing import seconds_of
 from hpcdistill.cost.rates import CORE, GPU, Device, Speed
-from hpcdistill.data.preprocess import Standardisation
+from hpcdistill.data.preprocess import Standardisation, centred_one_hot
 from hpcdistill.kernels.select import choose_backend
+from hpcdistill.learning.assemble import Kernels, Targets
+from hpcdistill.learning.krr import KernelRegression
+from hpcdistill.mpi.binding import MPI
 
 #: Pairs at least, and seconds that a block takes at least; largest sides of a block; and how often it is timed.
 _PAIRS, _SECONDS, _MOST_ROWS, _MOST_COLUMNS, _ROUNDS = 64, 0.1, 256, 2048, 5
-#: Images that are made ready together.
-_IMAGES = 2048
+#: Images that are made ready together; classes of the labels, and the ridge.
+_IMAGES, _CLASSES, _RIDGE = 2048, 10, 1e-2
 #: Side of the matrix that is factored: smaller ones are slower, and take no time that counts.
 _SIDE = 4096
 
@@ -49,19 +52,25 @@ def measure_device(
 
 
 def _speed(backend: Any, shape: tuple[int, int, int], support: int, cores: int) -> Speed:
-    sides = _sides(backend, shape, support)
-    one, raw = backend.prepare(_draw((sides[0], *shape))), np.zeros((_IMAGES, *shape), np.uint8)
-    clock = partial(seconds_of, device=backend.device)
+    """Return the speed of ridge regression and of its gradient: of kernels, with all that a run does with them."""
+    n, m = _sides(backend, shape, support)
+    y_s, y = (centred_one_hot(np.arange(images) % _CLASSES, _CLASSES) for images in (n, m))
+    regression = KernelRegression(MPI.COMM_SELF, Kernels(backend, backend), _draw((n, *shape)), _RIDGE)
+    raw, channels = np.zeros((_IMAGES, *shape), np.uint8), np.ones(shape[-1])
+    standardisation = Standardisation(0.5 * channels, channels, (0, 255))
 
     def one_round() -> tuple[float, float, float]:
-        """As a run does it: images are made ready, so that nothing of the block before is in the caches."""
-        ready = clock(partial(_make_ready, backend, raw))
-        other = backend.prepare(_draw((sides[1], *shape)))
-        return ready, clock(partial(backend.block, one, other)), clock(partial(_differentiate, backend, one, other))
+        x = _draw((m, *shape))
+        targets = Targets(lambda start, stop: (x[start:stop], y[start:stop]), m)
+        return (
+            seconds_of(partial(standardisation.apply, raw)),  # so that nothing of the targets before is in the caches
+            seconds_of(partial(regression.evaluate, y_s, targets)),
+            seconds_of(partial(regression.gradient, y_s, targets)),
+        )
 
     ready, forward, gradient = (median(found) for found in zip(*(one_round() for _ in range(_ROUNDS)), strict=True))
-    pairs = sides[0] * sides[1]
-    return Speed(pairs / forward / cores, pairs / gradient / cores, _IMAGES / ready / cores)
+    regression.close()
+    return Speed(n * m / forward / cores, n * (m + n) / gradient / cores, _IMAGES / ready / cores)
 
 
 def _draw(shape: tuple[int, ...]) -> np.ndarray:
@@ -78,18 +87,6 @@ def _sides(backend: Any, shape: tuple[int, int, int], support: int) -> tuple[int
         sides = _larger(sides, most)
 
 
-def _differentiate(backend: Any, one: Any, other: Any) -> None:
-    sweep = backend.sweep(one)
-    sweep.block(other)
-    sweep.add(np.ones((len(one), len(other)), backend.dtype))
-    sweep.finish()
-
-
-def _make_ready(backend: Any, raw: np.ndarray) -> None:
-    channels = raw.shape[-1]
-    backend.prepare(Standardisation(np.full(channels, 0.5), np.ones(channels), (0, 255)).apply(raw))
-
-
 def _larger(sides: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
     """Return sides of which one is twice as long: the shorter one, where it may be."""
     grow = 0 if sides[0] < most[0] and (sides[0] <= sides[1] or sides[1] == most[1]) else 1
@@ -100,7 +97,10 @@ def _larger(sides: tuple[int, int], most: tuple[int, int]) -> tuple[int, int]:
 
 def _gflops(dtype: str) -> float:
     """Return 10⁹ operations per second of a Cholesky factorisation."""
-    matrix = np.ones((_SIDE, _SIDE), dtype)
-    np.fill_diagonal(matrix, _SIDE + 1)
-    factor = partial(scipy.linalg.cholesky, matrix, lower=True, check_finite=False)
-    return _SIDE**3 / 3 / 1e9 / median(seconds_of(factor) for _ in range(3))
+
+    def one_round() -> float:
+        matrix = np.ones((_SIDE, _SIDE), dtype, order="F")
+        np.fill_diagonal(matrix, _SIDE + 1)
+        return seconds_of(partial(scipy.linalg.cholesky, matrix, lower=True, overwrite_a=True, check_finite=False))
+
+    return _SIDE**3 / 3 / 1e9 / median(one_round() for _ in range(3))

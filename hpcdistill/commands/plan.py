@@ -1,4 +1,4 @@
-"""`hpcdistill plan`: what a run costs, before it starts. Needs no MPI."""
+"""`hpcdistill plan`: what a run costs, before it starts. Needs MPI only to measure, and can do without there, too."""
 
 from __future__ import annotations
 

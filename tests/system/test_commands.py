@@ -1,5 +1,7 @@
 """What each sub-command does with a finished run, and the ways in which a run ends by itself."""
 
+import json
+
 import numpy as np
 import pytest
 from launch import percentage, run, succeed, write_config
@@ -35,6 +37,18 @@ def test_inspect_tells_runs_apart_by_their_settings(tmp_path):
     assert title.split()[:4] == ["support", "images", "steps", "label_solve.method"]
     assert [row.split()[-3] for row in rows[:2]] == ["normal", "qr"]
     assert "label_solve" not in succeed("inspect", *(tmp_path / name / "latest.h5" for name in "bc"))
+
+
+def test_plan_measures_what_is_not_known(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    config = write_config(tmp_path / "c.toml")
+    planned = json.loads(succeed("plan", config, "--ranks", "1", "--json"))
+    assert planned["rows"][0]["step_seconds"] > 0
+    (kept,) = json.loads((tmp_path / "hpcdistill/rates.json").read_text()).values()
+    assert kept["entries"].keys() == {"FC1 8x8x1 float32", "FC1 8x8x1 float64"}
+    for speed in kept["entries"].values():
+        assert min(speed.values()) > 0
+    assert kept["gflops"].keys() == {"float32", "float64"}
 
 
 BEGINNINGS = {"npz": b"PK", "png": b"\x89PNG", "html": b"<!DOCTYPE html>"}

@@ -1,4 +1,4 @@
-"""What a plan says: sizes, entries, memory, bytes, messages. No engine computes here but in the last tests."""
+"""What a plan says: sizes, entries, memory, bytes, messages. No engine computes here."""
 
 import dataclasses
 import json
@@ -241,12 +241,6 @@ def jobs_case():
     config = load_config(DIGITS, ["kernel.architecture=FC1"])
     images = images_of(config)
     return Case(work_of(config, images), images, kernel_of(config), DEVICE)
-
-
-def test_the_command_measures_what_is_not_known(cache, capsys):
-    assert plan("--ranks", "1", "--json") == 0
-    assert kept_device(cpu_model()).entries.keys() == set(NAMES)
-    assert json.loads(capsys.readouterr().out)["rows"][0]["step_seconds"] > 0
 
 
 def test_a_profile_says_ranks_memory_and_time(cache, tmp_path, capsys):

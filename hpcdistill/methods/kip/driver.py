@@ -118,7 +118,8 @@ class KipDriver(Driver):
                     self._pace.note_evaluation(evaluation_seconds)
                 self._just_decided = self._decide()
             row = self.history.rows[self.step]
-            self._report(f"loss {row['loss']:.5f}  train {row['train_accuracy']:.1%}  {self._seconds_a_step():.2f} s/step")
+            self._report(f"loss {row['loss']:.5f}  train {row['train_accuracy']:.1%}  "
+                         f"{self._seconds_a_step():.2f} s/step")  # fmt: skip
 
     def _seconds_a_step(self) -> float:
         """The mean since this attempt began, which is what the time left is told by."""
