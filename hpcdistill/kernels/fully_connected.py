@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from hpcdistill.architecture import Architecture
 from hpcdistill.errors import NotSuitable
 from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check_overflow, check_pair
+from hpcdistill.kernels.fully_connected_sweep import TapedTile, make_sweep
 from hpcdistill.kernels.relu_chain import Pairs, ReluChain, ReluRecord
-from hpcdistill.kernels.sweep import RepeatedSweep
+from hpcdistill.kernels.sweep import Sweep
 from hpcdistill.kernels.tiling import mirror_upper, tiles
 
 #: Bound on the temporary memory of one call, besides its result.
@@ -70,9 +73,9 @@ class FullyConnectedBackend:
             mirror_upper(result)
         return result
 
-    def sweep(self, h1: Handle) -> RepeatedSweep:
+    def sweep(self, h1: Handle) -> Sweep:
         """Return a sweep; see `KernelBackend.sweep`. Not collective."""
-        return RepeatedSweep(self, h1)
+        return make_sweep(self, h1, self._chain.n_relu)
 
     def block_vjp(self, h1: Handle, h2: Handle, cotangent: np.ndarray) -> np.ndarray:
         """Return `d/dx1 Σ cotangent ∘ K(x1, x2)`, (len(h1), h, w, c); see `KernelBackend.block_vjp`. Not collective.
@@ -80,13 +83,21 @@ class FullyConnectedBackend:
         Source: the derivatives of the arc-cosine kernels; 1/√(1−c²) counts as 0 below `SINGULAR_BELOW`.
         """
         check_pair(h1, h2)
+        return self.pull_back(h1, h2, cotangent, self.taped(h1, h2))
+
+    def taped(self, h1: Handle, h2: Handle) -> Iterator[TapedTile]:
+        """Yield all tiles of `block`, and of each what its gradient needs. Not collective."""
+        for rows, columns in tiles(len(h1), len(h2), self._rows, self._columns):
+            tape: list[ReluRecord] = []
+            yield rows, columns, self._tile(h1[rows], h2[columns], tape), tape
+
+    def pull_back(self, h1: Handle, h2: Handle, cotangent: np.ndarray, taped: Iterable[TapedTile]) -> np.ndarray:
+        """Return `block_vjp` from the tiles of `taped`. Not collective."""
         cotangent = check_cotangent(cotangent, h1, h2)
         gradient = np.zeros(h1.images.shape, self.dtype)
         flat = self._flat(gradient)
         g_norms = np.zeros((len(h1), self._chain.n_relu), self.dtype)
-        for rows, columns in tiles(len(h1), len(h2), self._rows, self._columns):
-            tape: list[ReluRecord] = []
-            self._tile(h1[rows], h2[columns], tape)
+        for rows, columns, _, tape in taped:
             norms1, norms2 = h1.per_image[1][rows], h2.per_image[1][columns]
             gs, g_norms_tile = self._chain.reverse(cotangent[rows, columns], tape, norms1, norms2)
             g_norms[rows] += g_norms_tile

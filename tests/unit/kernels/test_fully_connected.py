@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hpcdistill.architecture import parse_architecture
-from hpcdistill.kernels import fully_connected
+from hpcdistill.kernels import fully_connected, fully_connected_sweep
 from hpcdistill.kernels.select import choose_backend
+from hpcdistill.kernels.sweep import RepeatedSweep
 
 DTYPES = ("float32", "float64")
 
@@ -40,6 +41,50 @@ def test_temporary_memory_does_not_grow_with_the_block(text, n1, n2):
         _, peak = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         assert peak <= result + fully_connected.TEMPORARY_BYTES
+
+
+def swept(sweep, h2, cotangent):
+    blocks = []
+    for start in range(0, len(h2), sweep.at_once):
+        part = slice(start, min(start + sweep.at_once, len(h2)))
+        blocks.append(sweep.block(h2[part]))
+        sweep.add(cotangent[:, part])
+    return np.hstack(blocks), sweep.finish()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("text", "n", "at_once"), [("FC1", 150, 100), ("FC3", 20, 250), ("FC20", 150, 5)])
+def test_a_sweep_gives_the_same_bits_whatever_it_keeps(monkeypatch, dtype, text, n, at_once):
+    monkeypatch.setattr(fully_connected_sweep, "_FEWEST_AT_ONCE", 2)
+    monkeypatch.setattr(fully_connected_sweep, "KEPT_BYTES", 150 * 100 * 4 * np.dtype(dtype).itemsize)
+    backend = choose_backend(parse_architecture(text), (4, 4, 1), dtype)
+    rng = np.random.default_rng(0)
+    images = backend.prepare(rng.normal(size=(700, 4, 4, 1)))
+    sweep = backend.sweep(images[:n])
+    assert isinstance(sweep, fully_connected_sweep.KeptSweep)
+    assert sweep.at_once == at_once
+    again = RepeatedSweep(backend, images[:n])
+    again.at_once = sweep.at_once
+    for h2 in (backend.prepare(rng.normal(size=(600, 4, 4, 1))), images[n:], images[:n], images):
+        cotangent = rng.normal(size=(n, len(h2)))
+        for found, expected in zip(swept(sweep, h2, cotangent), swept(again, h2, cotangent), strict=True):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_sweep_keeps_what_there_is_room_for():
+    backend = choose_backend(parse_architecture("FC3"), (4, 4, 1), "float32")
+    handle = backend.prepare(np.random.default_rng(0).normal(size=(6000, 4, 4, 1)))
+    h2, cotangent = handle[:2048], np.ones((100, 2048))
+    sweep = backend.sweep(handle[:100])
+    assert sweep.at_once == 2048
+    tracemalloc.start()
+    sweep.block(h2)
+    sweep.add(cotangent)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak <= fully_connected_sweep.KEPT_BYTES + fully_connected.TEMPORARY_BYTES + 4 * cotangent.size
+    assert backend.sweep(handle[:5000]).at_once == 279
+    assert type(backend.sweep(handle)) is RepeatedSweep
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
