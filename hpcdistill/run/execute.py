@@ -95,7 +95,7 @@ def _what_is_lost(checkpoint: Checkpoint | None, reached: FurthestStep | None) -
         again = reached.step - step
         return (f"the run had got to step {reached.step}: {again} step{'s' * (again > 1)} "
                 f"({reached.seconds - seconds:.1f} s) will be done again")  # fmt: skip
-    return "nothing was saved yet" if checkpoint is None else "no finished step is lost"
+    return "nothing was saved yet: beginning anew" if checkpoint is None else "no finished step is lost"
 
 
 def headline(experiment: Experiment) -> str:

@@ -59,7 +59,8 @@ def test_resume_of_a_finished_run_changes_nothing(tmp_path, method):
     job = Job(write_config(tmp_path / "c.toml", method=method, krr={"draws": 3}), tmp_path / "out", ranks=0)
     job.finish()
     before = {path: path.read_bytes() for path in job.checkpoints()}
-    job.finish(resume=True)
+    stdout = job.finish(resume=True).stdout
+    assert ("nothing was left to do" in stdout) == (method == "kip")
     assert {path: path.read_bytes() for path in job.checkpoints()} == before
 
 

@@ -106,6 +106,8 @@ class KipDriver(Driver):
             evaluated = self._evaluate()
             evaluation_seconds = time.monotonic() - begun
             if self._is_done():
+                if self._resumed is not None and self.step == self._first_step:
+                    self.experiment.reporter.say(f"step {self.step} was the last one: nothing was left to do")
                 return
             yield Moment.UNPROVEN
             gradient = self._gradient()
