@@ -152,6 +152,7 @@ def _figure(name: str, value: float) -> str:
 
 
 def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
+    from rich.markup import escape
     from rich.table import Table
 
     from hpcdistill.cluster.table import table_console
@@ -166,8 +167,10 @@ def _compare(checkpoints: list[tuple[Path, Checkpoint]]) -> None:
     apart = settings_apart([row[:-2] for row in rows],
                            [checkpoint.attribute("config") for _, checkpoint in checkpoints])  # fmt: skip
     table = Table("support", "images", *columns, "steps", *apart, "test accuracy", "seconds", box=None)
-    for i, row in enumerate(rows):
-        table.add_row(*row[:-2], *(values[i] for values in apart.values()), *row[-2:])
+    table.add_column("file", overflow="fold")
+    for i, (path, row) in enumerate(zip((path for path, _ in checkpoints), rows, strict=True)):
+        settings = (values[i] for values in apart.values())
+        table.add_row(*(escape(cell) for cell in (*row[:-2], *settings, *row[-2:], str(path))))
     console = table_console()
     console.print("\n".join(f" {name}: {found[name][0]}" for name in common), markup=False)
     console.print(table)
@@ -178,11 +181,12 @@ def _comparison_row(checkpoint: Checkpoint, columns: list[str]) -> tuple[str, ..
 
     from hpcdistill.method import described
 
-    array, history = checkpoint.array, checkpoint.history()
-    accuracy = history["test_accuracy"]
-    accuracy = accuracy[np.isfinite(accuracy)]
-    method, shown = described(checkpoint.attribute("method")), f"{accuracy[-1]:.2%}" if len(accuracy) else "–"
-    name = method.title
+    array, history, method = checkpoint.array, checkpoint.history(), described(checkpoint.attribute("method"))
+    measured = np.isfinite(history["test_accuracy"])
+    accuracy, step = history["test_accuracy"][measured], history["step"][measured]
+    shown, name = f"{accuracy[-1]:.2%}" if len(accuracy) else "–", method.title
+    if method.learns_images and len(step) and step[-1] != checkpoint.attribute("step"):
+        shown += f" at step {step[-1]}"
     if method.is_sample and len(accuracy) > 1:
         name = f"{name}, mean of {len(accuracy)} draws"
         shown = f"{accuracy.mean():.2%} ± {accuracy.std(ddof=1):.2%}"

@@ -26,7 +26,16 @@ def test_inspect_several(finished_run):
     first, last = finished_run / "out/checkpoints/step-000000.h5", finished_run / "out/latest.h5"
     rows = succeed("inspect", first, last).splitlines()[-2:]
     accuracy = history(last, "test_accuracy")
-    assert all(f"{value:.2%}" in row for value, row in zip(accuracy[[0, -1]], rows, strict=True))
+    for path, value, row in zip((first, last), accuracy[[0, -1]], rows, strict=True):
+        assert f"{value:.2%} " in row
+        assert row.split()[-1] == str(path)
+
+
+def test_inspect_several_says_of_which_step_an_accuracy_is(tmp_path):
+    config = write_config(tmp_path / "c.toml", kip={"steps": 2, "evaluate_every": 2}, checkpoint={"every": 1})
+    succeed("run", config, "--output", tmp_path / "out")
+    rows = succeed("inspect", *(tmp_path / f"out/checkpoints/step-00000{step}.h5" for step in range(3))).splitlines()[-3:]
+    assert [row.partition("%")[2].split()[:3] == ["at", "step", "0"] for row in rows] == [False, True, False]
 
 
 def test_inspect_tells_runs_apart_by_their_settings(tmp_path):
@@ -35,7 +44,7 @@ def test_inspect_tells_runs_apart_by_their_settings(tmp_path):
         succeed("run", config, "--output", tmp_path / name, *settings)
     title, *rows = succeed("inspect", *(tmp_path / name / "latest.h5" for name in "abc")).splitlines()[-4:]
     assert title.split()[:4] == ["support", "images", "steps", "label_solve.method"]
-    assert [row.split()[-3] for row in rows[:2]] == ["normal", "qr"]
+    assert [row.split()[-4] for row in rows[:2]] == ["normal", "qr"]
     assert "label_solve" not in succeed("inspect", *(tmp_path / name / "latest.h5" for name in "bc"))
 
 
