@@ -10,6 +10,7 @@ import os
 import socket
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -80,6 +81,11 @@ class RunNotes:
         """Note what the evaluation `what` has counted: targets, squared residuals `(m,)`, confusions `(m, c, c)`."""
         note = {"of": what, "done": done, "squares": squares.tolist(), "confusion": confusion.tolist()}
         _try_to_write(self._folder / "evaluation.json", note)
+
+    def forget_tally(self) -> None:
+        """Remove what was counted, when all evaluations of a run are in its history."""
+        with suppress(OSError):
+            (self._folder / "evaluation.json").unlink()
 
     def read_tally(self, what: str) -> tuple[int, np.ndarray, np.ndarray]:
         """Return what an earlier attempt at the evaluation `what` has counted; no targets if there was none."""

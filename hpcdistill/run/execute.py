@@ -59,6 +59,7 @@ def execute(comm: MPI.Intracomm, config: Config, output: Path, asked: StopSignal
         say_cost(experiment)
         with np.errstate(over="ignore", invalid="ignore"):  # what overflows is found, and named, where it matters
             run_method(experiment, store, checkpoint, Boundary(asked, reporter.say, experiment.method.shorter))
+        on_root(comm, directory.notes.forget_tally)
         if on_root(comm, directory.latest.exists):
             reporter.say(f"wrote {directory.latest}")
 

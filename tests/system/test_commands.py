@@ -34,7 +34,8 @@ def test_inspect_several(finished_run):
 def test_inspect_several_says_of_which_step_an_accuracy_is(tmp_path):
     config = write_config(tmp_path / "c.toml", kip={"steps": 2, "evaluate_every": 2}, checkpoint={"every": 1})
     succeed("run", config, "--output", tmp_path / "out")
-    rows = succeed("inspect", *(tmp_path / f"out/checkpoints/step-00000{step}.h5" for step in range(3))).splitlines()[-3:]
+    saved = [tmp_path / f"out/checkpoints/step-00000{step}.h5" for step in range(3)]
+    rows = succeed("inspect", *saved).splitlines()[-3:]
     assert [row.partition("%")[2].split()[:3] == ["at", "step", "0"] for row in rows] == [False, True, False]
 
 

@@ -91,9 +91,11 @@ def test_evaluation_stops_and_goes_on(tmp_path, method, ranks):
     program = (sys.executable, "-c", STOP_IN_EVALUATION)
     result = run(*stopped.arguments, ranks=ranks, program=program)
     assert result.code == 75, result.stderr
-    counted = 81 * max(1, ranks)
+    counted, note = 81 * max(1, ranks), stopped.output / "evaluation.json"
+    assert note.exists()
     text = stopped.finish(resume=True).stdout
     assert f"evaluation goes on after {counted} of 500 test images" in text
+    assert not note.exists()
     assert differences(stopped, undisturbed) == []
 
 
