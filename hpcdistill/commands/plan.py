@@ -201,8 +201,8 @@ def _show(config: Config, case: Case, rows: list[PlanRow], warnings: list[str]) 
             table.add_column(name, justify="right", no_wrap=True)
     for row in rows:
         steps = [f"{row.steps:,}"] if work.hours else []
-        table.add_row(str(row.ranks), f"{row.step_seconds:.3g}", *steps, _time(row.total_seconds),
-                      f"{row.device_hours:.3g}", f"{row.rank_bytes / 2**30:.2f}", _mb(row.sent_bytes))  # fmt: skip
+        table.add_row(str(row.ranks), _number(row.step_seconds), *steps, _time(row.total_seconds),
+                      _number(row.device_hours), f"{row.rank_bytes / 2**30:.2f}", _mb(row.sent_bytes))  # fmt: skip
     console.print(table)
     for one in warnings:
         console.print(f"note: {one}", markup=False)
@@ -214,8 +214,12 @@ def _time(seconds: float) -> str:
     return f"{seconds:.2g} s" if seconds < 10 else duration(seconds)
 
 
+def _number(value: float) -> str:
+    return f"{value:.3g}" if value < 100 else f"{value:,.0f}"
+
+
 def _mb(n_bytes: float) -> str:
-    return f"{n_bytes / 1e6:,.3g}" if n_bytes < 1e8 else f"{n_bytes / 1e6:,.0f}"
+    return _number(n_bytes / 1e6)
 
 
 def _heading(config: Config, case: Case) -> list[str]:
