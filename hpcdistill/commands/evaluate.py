@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 HELP = "accuracy of a distilled set, with its own kernel or others, beside natural images"
 #: Classes up to which a confusion matrix is printed; it is kept for any number.
 _MOST_CLASSES = 20
+#: Random draws of each size, at most.
+_MOST_DRAWS = 1_000_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -71,8 +73,8 @@ def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.run.adopt import adopt
     from hpcdistill.run.evaluate import for_evaluation, load_evaluation, with_kernel
 
-    if args.draws < 1:
-        raise ConfigError(f"--draws must be at least 1, not {args.draws}.")
+    if not 1 <= args.draws <= _MOST_DRAWS:
+        raise ConfigError(f"--draws must be 1 to {_MOST_DRAWS:,}, not {args.draws}.")
     file = adopt(comm, args.file, args.settings)
     checkpoint = on_root(comm, lambda: read_checkpoint(file))
     config = for_evaluation(parse_stored(checkpoint.attribute("config"), args.settings, str(args.file)))

@@ -247,7 +247,12 @@ def test_wrong_settings(tmp_path, setting, message):
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [(["--natural", "x"], "must list multiples"), (["--natural", "500"], "a class has"), (["--draws", "0"], "--draws")],
+    [
+        (["--natural", "x"], "must list multiples"),
+        (["--natural", "500"], "a class has"),
+        (["--draws", "0"], "--draws"),
+        (["--draws", f"1{'0' * 20}"], "--draws must be 1 to 1,000,000, not 100"),
+    ],
 )
 def test_wrong_evaluations(kept_run, arguments, message):
     result = run("evaluate", kept_run.output / "latest.h5", *arguments, ranks=2)
