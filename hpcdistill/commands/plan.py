@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import os
+import sys
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -131,9 +132,21 @@ def _here(config: Config, images: Images, work: Work, *, anew: bool) -> Device:
     kernels = {name: (config.with_architecture(network).architecture, dtype)
                for name, (network, dtype) in needed.items()}  # fmt: skip
     support = config.support.images_per_class * images.classes or images.train
+    if busy := _busy():
+        print(f"note: {busy}", file=sys.stderr)
     device = measure_device(kernels, images.shape, config.kernel.backend, support)
     keep(processor, device)
     return device
+
+
+def _busy() -> str:
+    """Return what is to be said where other work slows a measurement; "" where none does."""
+    load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
+    if load < 0.5 * cores:
+        return ""
+    on = f"{cores} core{'s' * (cores > 1)}"
+    return (f"this machine is busy (a load of {load:.1f} on {on}): speeds measured now are too low. Measure again "
+            "with --measure when it is not.")  # fmt: skip
 
 
 def _node(profile: Profile | None, cores: int) -> Node | None:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.errors import CheckpointError
 from hpcdistill.io.kernel_file import KernelFile, check_same
-from hpcdistill.run.experiment import Experiment
 from hpcdistill.schema import flatten
+
+if TYPE_CHECKING:
+    from hpcdistill.run.experiment import Experiment
 
 #: Keys that say where or how, and not what entries are.
 _ASIDE = {"data.name", "data.root", "kernel.backend", "kernel.precision"}
@@ -30,13 +32,7 @@ def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
     Raises:
         CheckpointError: there is none, it is of something else, or not complete.
     """
-    file = KernelFile.open(path)
-    if "config" not in file.attributes:
-        raise CheckpointError(f"{path}: was written by NeuralKernel.to_hdf5. {_compute(path)}")
-    config = parse_stored(file.attributes["config"], where=str(path))
-    there, wanted = (entry_settings(one, "preprocess.", "kernel.") for one in (config, experiment.config))
-    remedy = f"Give the settings that it was made with, or another file. {_compute(path)}"
-    check_same(path, there | {"rows": file.attributes["rows"]}, wanted | {"rows": "train"}, remedy)
+    file = kernel_with_settings(path, experiment.config)
     images = file.arrays["row_index"], file.attributes["train_sha256"]
     indices, digest = np.sort(experiment.pool.indices), experiment.dataset.sha256.get("train", "")
     if not np.array_equal(images[0], indices) or images[1] != digest:
@@ -48,6 +44,22 @@ def open_kernel(path: Path, experiment: Experiment) -> KernelFile:
         )
     if missing := len(file.missing()):
         raise CheckpointError(f"{path}: {missing} of its {len(file.tiles())} tiles are missing. {_compute(path)}")
+    return file
+
+
+def kernel_with_settings(path: Path, config: Config) -> KernelFile:
+    """Return the file of a kernel of training images with themselves, of whatever images. Not collective.
+
+    Raises:
+        CheckpointError: there is none, or it was made with other settings.
+    """
+    file = KernelFile.open(path)
+    if "config" not in file.attributes:
+        raise CheckpointError(f"{path}: was written by NeuralKernel.to_hdf5. {_compute(path)}")
+    stored = parse_stored(file.attributes["config"], where=str(path))
+    there, wanted = (entry_settings(one, "preprocess.", "kernel.") for one in (stored, config))
+    remedy = f"Give the settings that it was made with, or another file. {_compute(path)}"
+    check_same(path, there | {"rows": file.attributes["rows"]}, wanted | {"rows": "train"}, remedy)
     return file
 
 

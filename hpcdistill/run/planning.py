@@ -12,6 +12,9 @@ from hpcdistill.method import find_method
 from hpcdistill.progress import duration
 from hpcdistill.run.reading import reading_of
 
+#: Images of a support, at most: their kernel fits no node, and its tiles are more than can be counted in a second.
+MOST_SUPPORT = 100_000
+
 
 def images_of(config: Config, *, read: bool = True) -> Images | None:
     """Return the images of a configuration. Those of a known data set need not be there.
@@ -40,10 +43,22 @@ def images_of(config: Config, *, read: bool = True) -> Images | None:
     used = data.train_size or train
     if data.validation >= used:
         raise ConfigError(f"data.validation={data.validation} leaves none of {used} training images.")
+    _check_support(config, used - data.validation, classes)
     height, width, channels = shape
     config.architecture.check_image_size(height, width)
     return Images(used - data.validation, data.validation or own_validation, data.test_size or test,
                   (height, width, channels), classes, train + test + own_validation)  # fmt: skip
+
+
+def _check_support(config: Config, train: int, classes: int) -> None:
+    support = config.support
+    n = support.images_per_class * classes
+    asked = f"support.images_per_class={support.images_per_class}: {n:,} images"
+    if support.init == "natural" and n > train:
+        raise ConfigError(f"{asked}, but there are {train:,} training images.")
+    if n > MOST_SUPPORT:
+        gib = MOST_SUPPORT**2 / 2**27
+        raise ConfigError(f"{asked}. Plans are for supports of at most {MOST_SUPPORT:,}, {gib:.0f} GiB of K_ss.")
 
 
 def kernel_of(config: Config) -> Kernel:

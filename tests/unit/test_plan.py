@@ -2,12 +2,15 @@
 
 import dataclasses
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from hpcdistill import commands
 from hpcdistill.__main__ import main
 from hpcdistill.bench.machine import cpu_model
 from hpcdistill.config import load_config, parse_config
@@ -20,7 +23,7 @@ from hpcdistill.cost.rates import Device, Speed, find_device, keep, kept_device,
 from hpcdistill.cost.work import Images, Place, blockcyclic_share
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.registry import KNOWN
-from hpcdistill.errors import ConfigError
+from hpcdistill.errors import CheckpointError, ConfigError
 from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
 from hpcdistill.method import Method, find_method
 from hpcdistill.run.planning import images_of, kernel_of, work_of
@@ -153,6 +156,8 @@ def test_a_kernel_file():
     work = kernel_file_work(Images(1000, 0, 0, (8, 8, 1), 10, 1000), 250)
     assert work.step.entries == 10 * 250**2
     assert work.files["the kernel"] == pytest.approx(8e6, rel=0.01)
+    padded = kernel_file_work(Images(1001, 0, 0, (8, 8, 1), 10, 1001), 250).files["the kernel"]
+    assert padded == pytest.approx(8 * 1250**2, rel=0.01)
 
 
 def test_memory_in_words_of_slurm():
@@ -241,6 +246,38 @@ def jobs_case():
     config = load_config(DIGITS, ["kernel.architecture=FC1"])
     images = images_of(config)
     return Case(work_of(config, images), images, kernel_of(config), DEVICE)
+
+
+@pytest.mark.parametrize(("load", "is_told"), [(0.4, False), (1.5, True)])
+def test_a_busy_machine_is_told(monkeypatch, load, is_told):
+    monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
+    assert ("a load of 1.5 on 2 cores" in commands.plan._busy()) == is_told
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        (["support.images_per_class=130"], "130: 1,300 images, but there are 1,297 training images."),
+        (["support.images_per_class=100", "data.validation=300"], "1,000 images, but there are 997 training images."),
+        (["support.images_per_class=10001", "support.init=noise"], "at most 100,000, 75 GiB of K_ss."),
+    ],
+)
+def test_a_support_that_cannot_be(settings, message):
+    with pytest.raises(ConfigError, match=re.escape(message)):
+        images_of(load_config(DIGITS, settings))
+
+
+def test_what_is_no_kernel_file_is_refused(tmp_path):
+    config = load_config(DIGITS, ["method=krr", "support.images_per_class=0", f"krr.kernel_file={tmp_path / 'k.h5'}"])
+    images = images_of(config)
+    assert (
+        f"{tmp_path / 'k.h5'} is not there: the time of `hpcdistill kernel` comes before"
+        in work_of(config, images).notes
+    )
+    (tmp_path / "k.h5").write_text("text")
+    with pytest.raises(CheckpointError, match=r"k\.h5: is no kernel of `hpcdistill kernel`"):
+        work_of(config, images)
 
 
 def test_a_profile_says_ranks_memory_and_time(cache, tmp_path, capsys):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hpcdistill.cost.exchange import Messages
@@ -63,7 +64,7 @@ def _by_cholesky(config: Config, images: Images) -> Work:
         notes.append("krr.precision=float32 refines each solution, which takes some more products")
     return Work(
         solve, (_measured(images),), partial(_kept_for_cholesky, config, images), _files(images, ridges),
-        remedy=f"{other}krr.solver=conjugate_gradients, which keeps no K_ss", notes=(*notes, *_missing(krr)),
+        remedy=f"{other}krr.solver=conjugate_gradients, which keeps no K_ss", notes=(*notes, *_kernel_file(config)),
     )  # fmt: skip
 
 
@@ -76,19 +77,28 @@ def _by_iteration(config: Config, images: Images) -> Work:
     preconditioner = Phase("preconditioner", 1, (Rows(n, krr.rank),), shared_flops=float(n * krr.rank**2))
     kept = f"{krr.keep_gib:g} GiB of K_ss on each rank"
     again = f"{8 * n * n / 2**31:.1f} GiB in all; what is beyond {kept} is computed anew in each step"
+    notes = (f"how many steps it takes is not known before: time is of the first. K_ss has {again}",
+             *_kernel_file(config))  # fmt: skip
     return Work(
         step, (preconditioner, _measured(images)),
         lambda place: min(krr.keep_gib * 2**30, 4 * n * n / place.ranks) + 8 * n * krr.rank / place.ranks
         + _image_bytes(images) + 8 * 6 * n * columns,
         _files(images, ridges), remedy="a lower krr.keep_gib or krr.rank",
-        notes=(f"how many steps it takes is not known before: time is of the first. K_ss has {again}", *_missing(krr)),
+        notes=notes,
     )  # fmt: skip
 
 
-def _missing(krr: KrrConfig) -> list[str]:
-    """Return what is to be said where the kernel is to be read from a file that is not there yet."""
-    is_there = not krr.kernel_file or os.path.exists(krr.kernel_file)
-    return [] if is_there else [f"{krr.kernel_file} is not there: the time of `hpcdistill kernel` comes before"]
+def _kernel_file(config: Config) -> list[str]:
+    """Return what is to be said of the file that the kernel is to be read from, if it is; raise if it is none of it."""
+    path = config.of(KrrConfig).kernel_file
+    if not path:
+        return []
+    if not os.path.exists(path):
+        return [f"{path} is not there: the time of `hpcdistill kernel` comes before"]
+    from hpcdistill.run.kernel_source import kernel_with_settings  # which takes a while
+
+    kernel_with_settings(Path(path), config)
+    return []
 
 
 def iteration_messages(n: int, rank: int, columns: int, place: Place) -> Messages:
