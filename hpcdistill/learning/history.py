@@ -45,6 +45,11 @@ class History:
         accuracy = self.column("validation_accuracy")
         return sorted(self.rows)[int(np.nanargmax(accuracy))] if np.isfinite(accuracy).any() else None
 
+    def falls(self, name: str) -> tuple[float, float] | None:
+        """Return the first and the last value of a column where the last one is lower; else None."""
+        measured = self.column(name)[np.isfinite(self.column(name))]
+        return (float(measured[0]), float(measured[-1])) if len(measured) and measured[-1] < measured[0] else None
+
     def evaluations_since_best(self) -> int:
         """Return how many validation accuracies were measured after the best one."""
         best = self.best_validation_step()

@@ -49,6 +49,13 @@ def test_inspect_tells_runs_apart_by_their_settings(tmp_path):
     assert "label_solve" not in succeed("inspect", *(tmp_path / name / "latest.h5" for name in "bc"))
 
 
+def test_a_run_that_ends_worse_than_it_began_says_so(tmp_path):
+    config = write_config(tmp_path / "c.toml", kip={"steps": 2, "evaluate_every": 2})
+    words = "the images are worse than those it began with"
+    assert words not in succeed("run", config, "--output", tmp_path / "good")
+    assert words in succeed("run", config, "--output", tmp_path / "bad", "--set=kip.learning_rate=1e3")
+
+
 def test_plan_measures_what_is_not_known(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = write_config(tmp_path / "c.toml")

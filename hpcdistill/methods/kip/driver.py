@@ -106,8 +106,7 @@ class KipDriver(Driver):
             evaluated = self._evaluate()
             evaluation_seconds = time.monotonic() - begun
             if self._is_done():
-                if self._resumed is not None and self.step == self._first_step:
-                    self.experiment.reporter.say(f"step {self.step} was the last one: nothing was left to do")
+                self._say_how_it_ended()
                 return
             yield Moment.UNPROVEN
             gradient = self._gradient()
@@ -122,6 +121,15 @@ class KipDriver(Driver):
             row = self.history.rows[self.step]
             self._report(f"loss {row['loss']:.5f}  train {row['train_accuracy']:.1%}  "
                          f"{self._seconds_a_step():.2f} s/step")  # fmt: skip
+
+    def _say_how_it_ended(self) -> None:
+        if self._resumed is not None and self.step == self._first_step:
+            self.experiment.reporter.say(f"step {self.step} was the last one: nothing was left to do")
+        if fall := self.history.falls("test_accuracy"):
+            self.experiment.reporter.say(
+                f"the images are worse than those it began with: {fall[0]:.2%} → {fall[1]:.2%}. Lower kip.learning_rate, "
+                "or take more targets (kip.batch) or more steps."
+            )
 
     def _seconds_a_step(self) -> float:
         """The mean since this attempt began, which is what the time left is told by."""
