@@ -42,7 +42,7 @@ def write_zca(path: Path, stored: StoredZca) -> None:
     try:
         with whole_hdf5(path) as made:
             file = made.file
-            file["zca/matrix"] = stored.matrix
+            file.create_dataset("zca/matrix", data=stored.matrix)
             file.attrs.update(sha256=matrix_hash(stored.matrix), zca_reg=stored.reg, display_norm=stored.display_norm)
             file.attrs["complete"] = True
     except OSError as error:

@@ -50,6 +50,18 @@ def place_of(path, name):
 
 
 @pytest.mark.parametrize("compressed", [False, True])
+def test_equal_files_have_equal_bytes(tmp_path, compressed):
+    files = []
+    for name in "ab":
+        file, _ = made(tmp_path / name)
+        if compressed:
+            compress(file)
+        files.append((tmp_path / name).read_bytes())
+        time.sleep(1.1)  # HDF5 writes seconds, where it writes times
+    assert files[0] == files[1]
+
+
+@pytest.mark.parametrize("compressed", [False, True])
 @pytest.mark.parametrize(("shape", "symmetric", "dtype"), FORMS)
 def test_blocks(tmp_path, shape, symmetric, dtype, compressed):
     path = tmp_path / "k.h5"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from hpcdistill import commands
@@ -24,6 +25,7 @@ from hpcdistill.cost.work import Images, Place, blockcyclic_share
 from hpcdistill.data.readers import load_dataset
 from hpcdistill.data.registry import KNOWN
 from hpcdistill.errors import CheckpointError, ConfigError
+from hpcdistill.io.kernel_create import create
 from hpcdistill.linalg.blockcyclic import BlockCyclic, near_square_grid
 from hpcdistill.method import Method, find_method
 from hpcdistill.run.planning import images_of, kernel_of, work_of
@@ -268,6 +270,12 @@ def test_a_support_that_cannot_be(settings, message):
         images_of(load_config(DIGITS, settings))
 
 
+def test_a_batch_that_cannot_be():
+    config = load_config(DIGITS, ["kip.batch=500", "data.train_size=400"])
+    with pytest.raises(ConfigError, match="kip.batch=500, but there are at most 400 training images"):
+        work_of(config, images_of(config))
+
+
 def test_what_is_no_kernel_file_is_refused(tmp_path):
     config = load_config(DIGITS, ["method=krr", "support.images_per_class=0", f"krr.kernel_file={tmp_path / 'k.h5'}"])
     images = images_of(config)
@@ -278,6 +286,14 @@ def test_what_is_no_kernel_file_is_refused(tmp_path):
     (tmp_path / "k.h5").write_text("text")
     with pytest.raises(CheckpointError, match=r"k\.h5: is no kernel of `hpcdistill kernel`"):
         work_of(config, images)
+
+
+def test_missing_tiles_of_a_kernel_file_are_told(tmp_path):
+    config = load_config(DIGITS, ["method=krr", "support.images_per_class=0", f"krr.kernel_file={tmp_path / 'k.h5'}"])
+    create(tmp_path / "k.h5", (1297, 1297), np.dtype("f8"), 500, is_symmetric=True, arrays={},
+           attributes={"config": config.to_toml(), "rows": "train"})  # fmt: skip
+    (told,) = [note for note in work_of(config, images_of(config)).notes if "k.h5" in note]
+    assert told == f"{tmp_path / 'k.h5'} lacks 6 of 6 tiles: `hpcdistill kernel` computes them before"
 
 
 def test_a_profile_says_ranks_memory_and_time(cache, tmp_path, capsys):

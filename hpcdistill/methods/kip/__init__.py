@@ -49,12 +49,7 @@ class Kip(Method):
         kip = config.of(KipConfig)
         if kip.patience and not validation:
             raise ConfigError("kip.patience needs a validation split: set data.validation, for example to 1000.")
-        largest = max(kip.batch, kip.last_batch)
-        if kip.batch and largest > len(pool):
-            key = "kip.batch" if largest == kip.batch else "kip.last_batch"
-            raise ConfigError(
-                f"{key}={largest}, but there are at most {len(pool)} training images. Use kip.batch=0 for all of them."
-            )
+        _check_batch(kip, len(pool))
 
     def notes(self, config: Config, pool: Pool, class_names: tuple[str, ...]) -> list[str]:
         """See `Method`: of classes of very different sizes."""
@@ -101,6 +96,7 @@ class Kip(Method):
         """See `Method`."""
         from hpcdistill.methods.kip.work import work_of
 
+        _check_batch(config.of(KipConfig), images.train)
         return work_of(config, images)
 
     def loss_in_words(self, settings: dict[str, Any], history: dict[str, np.ndarray]) -> str:
@@ -113,6 +109,15 @@ class Kip(Method):
         temperature = temperature[np.isfinite(temperature)]
         last = f", {temperature[-1]:.1f} at the end" if len(temperature) else ""
         return f"The loss is the cross-entropy of predictions multiplied by a temperature{last}."
+
+
+def _check_batch(kip: KipConfig, n_train: int) -> None:
+    largest = max(kip.batch, kip.last_batch)
+    if kip.batch and largest > n_train:
+        key = "kip.batch" if largest == kip.batch else "kip.last_batch"
+        raise ConfigError(
+            f"{key}={largest}, but there are at most {n_train} training images. Use kip.batch=0 for all of them."
+        )
 
 
 METHOD = Kip()

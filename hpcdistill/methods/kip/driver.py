@@ -127,8 +127,8 @@ class KipDriver(Driver):
             self.experiment.reporter.say(f"step {self.step} was the last one: nothing was left to do")
         if fall := self.history.falls("test_accuracy"):
             self.experiment.reporter.say(
-                f"the images are worse than those it began with: {fall[0]:.2%} → {fall[1]:.2%}. Lower kip.learning_rate, "
-                "or take more targets (kip.batch) or more steps."
+                f"the images are worse than those it began with: {fall[0]:.2%} → {fall[1]:.2%}. Lower "
+                "kip.learning_rate, or take more targets (kip.batch) or more steps."
             )
 
     def _seconds_a_step(self) -> float:

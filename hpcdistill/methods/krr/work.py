@@ -97,8 +97,9 @@ def _kernel_file(config: Config) -> list[str]:
         return [f"{path} is not there: the time of `hpcdistill kernel` comes before"]
     from hpcdistill.run.kernel_source import kernel_with_settings  # which takes a while
 
-    kernel_with_settings(Path(path), config)
-    return []
+    file = kernel_with_settings(Path(path), config)
+    missing, there = len(file.missing()), len(file.tiles())
+    return [f"{path} lacks {missing} of {there} tiles: `hpcdistill kernel` computes them before"] * bool(missing)
 
 
 def iteration_messages(n: int, rank: int, columns: int, place: Place) -> Messages:
