@@ -13,7 +13,8 @@ from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check
 from hpcdistill.kernels.fully_connected_sweep import TapedTile, make_sweep
 from hpcdistill.kernels.relu_chain import Pairs, ReluChain, ReluRecord
 from hpcdistill.kernels.sweep import Sweep
-from hpcdistill.kernels.tiling import mirror_upper, tiles
+from hpcdistill.kernels.tiling import tiles
+from hpcdistill.triangles import mirror_upper
 
 #: Bound on the temporary memory of one call, besides its result.
 TEMPORARY_BYTES = 64 * 2**20

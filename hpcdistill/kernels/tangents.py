@@ -16,7 +16,8 @@ from hpcdistill.kernels.base import Handle, check_cotangent, check_images, check
 from hpcdistill.kernels.jax_cache import enable_compilation_cache
 from hpcdistill.kernels.sweep import RepeatedSweep
 from hpcdistill.kernels.tangents_import import import_stax
-from hpcdistill.kernels.tiling import mirror_upper, tiles
+from hpcdistill.kernels.tiling import tiles
+from hpcdistill.triangles import mirror_upper
 
 #: Bounds on the temporary memory of one tile, wherever one pair of images needs less than that.
 TEMPORARY_BYTES, TEMPORARY_BYTES_ON_GPU = 384 * 2**20, 8 * 2**30

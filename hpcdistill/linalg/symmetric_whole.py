@@ -6,8 +6,9 @@ import numpy as np
 
 from hpcdistill.linalg.factor import Factor, Progress, untold
 from hpcdistill.linalg.replicated import ReplicatedCholesky
+from hpcdistill.triangles import mirror_upper
 
-#: Rows copied, or multiplied, together: bounds the temporary memory.
+#: Rows multiplied together: bounds the temporary memory.
 _ROWS_AT_ONCE = 512
 
 
@@ -26,13 +27,13 @@ class SymmetricWhole:
     def __init__(self, matrix: np.ndarray) -> None:
         self.n, self._matrix = len(matrix), matrix
         self.diagonal = matrix.diagonal().astype(np.float64)
-        _mirror(matrix.T)
+        mirror_upper(matrix.T)
         self._is_spent = False
 
     def factor(self, shift: float, progress: Progress = untold) -> Factor:
         """Return the Cholesky factor of K + shift·I, in use until the next is asked for. See `SymmetricTiles`."""
         if self._is_spent:
-            _mirror(self._matrix)
+            mirror_upper(self._matrix)
         self._is_spent = True
         np.fill_diagonal(self._matrix, self.diagonal + shift)
         return ReplicatedCholesky(self._matrix, overwrite=True, progress=progress)
@@ -46,12 +47,3 @@ class SymmetricWhole:
             product[here] += tile @ x[here] + tile.T @ x[here] + strip @ x[right]
             product[right] += strip.T @ x[here]
         return product
-
-
-def _mirror(matrix: np.ndarray) -> None:
-    """Copy the strict upper triangle onto the lower one."""
-    for start in range(0, len(matrix), _ROWS_AT_ONCE):
-        here, below = slice(start, start + _ROWS_AT_ONCE), slice(start + _ROWS_AT_ONCE, None)
-        matrix[below, here] = matrix[here, below].T
-        tile = matrix[here, here]
-        tile[...] = np.triu(tile) + np.triu(tile, 1).T

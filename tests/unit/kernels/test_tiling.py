@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hpcdistill.kernels.tangents import tile_shape
-from hpcdistill.kernels.tiling import mirror_upper, tiles
+from hpcdistill.kernels.tiling import tiles
+from hpcdistill.triangles import mirror_upper
 
 
 @given(st.integers(0, 20), st.integers(0, 20), st.integers(1, 7), st.integers(1, 7))
