@@ -6,6 +6,7 @@ Every function is collective. What has been measured is kept in `OUTPUT/evaluati
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from hpcdistill.backend import AUTO, BACKENDS
 from hpcdistill.config import Config
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
-from hpcdistill.errors import ConfigError
+from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.io.checkpoint import Checkpoint
 from hpcdistill.io.evaluation_records import read_evaluation, write_evaluation
 from hpcdistill.io.run_directory import RunDirectory
@@ -58,6 +59,7 @@ def load_evaluation(
     """
     with agree(comm):
         _check_preprocess(config, checkpoint)
+        _check_place(config, checkpoint)
     config = _with_usable_backend(comm, config, checkpoint, reporter)
     origin = Origin(checkpoint, directory.preprocess, same_data=False)
     experiment = load_experiment(comm, config, reporter, origin, method=_Measuring())
@@ -85,6 +87,16 @@ def _with_usable_backend(comm: MPI.Intracomm, config: Config, checkpoint: Checkp
         return config
     reporter.say(f"kernel.backend {backend!r}, which the set was made with, cannot be used here: {AUTO} in its place")
     return dataclasses.replace(config, kernel=dataclasses.replace(config.kernel, backend=AUTO))
+
+
+def _check_place(config: Config, checkpoint: Checkpoint) -> None:
+    """Raise `DataError` if the data that a set was made with are no longer where they were."""
+    name = config.data.name
+    if name == stored_config(checkpoint).data.name and os.path.isabs(name) and not os.path.exists(name):
+        raise DataError(
+            f"{name}: no such file or folder. {checkpoint.where} was made with it. If it has moved, say where it is "
+            "with --set data.name=PATH."
+        )
 
 
 def _check_preprocess(config: Config, checkpoint: Checkpoint) -> None:

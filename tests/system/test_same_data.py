@@ -58,6 +58,11 @@ def test_data_that_moved_are_the_same_data(own_copy):
                    f"--set=data.name={own_copy}/moved.npz", ranks=2)  # fmt: skip
     assert "resuming from" in text
     assert read_own(own_copy / "out/latest.h5").attributes["step"] == 6
+    (own_copy / "moved.npz").unlink()
+    refused = run("evaluate", own_copy / "out/latest.h5")
+    assert refused.code == 2
+    for words in ("moved.npz: no such file or folder", "latest.h5 was made with it", "with --set data.name=PATH"):
+        assert words in refused.stderr
 
 
 @pytest.mark.parametrize("ranks", [0, 2])
