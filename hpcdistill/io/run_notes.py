@@ -62,10 +62,10 @@ class RunNotes:
                 f"{owner.get('since')}), so this one ends. Give each run a folder of its own with --output."
             )
 
-    def write_reached(self, step: int, seconds: float) -> None:
-        """Note how far the run got, at most once a second."""
+    def write_reached(self, step: int, seconds: float, *, is_saved: bool = False) -> None:
+        """Note how far the run got, at most once a second unless the step is saved."""
         now = time.monotonic()
-        if now - self._last_reached >= _REACHED_INTERVAL_SECONDS:
+        if is_saved or now - self._last_reached >= _REACHED_INTERVAL_SECONDS:
             self._last_reached = now
             _try_to_write(self._folder / "reached.json", {"step": step, "seconds": seconds})
 

@@ -57,7 +57,7 @@ class FolderStore:
         """Write the checkpoint of a step, point `latest.h5` to it, and remove what is no longer kept. Collective."""
         with self._owned(comm):
             write_checkpoint(comm, self._directory.checkpoint_path(step), checkpoint)
-            on_root(comm, lambda: self._published(step))
+            on_root(comm, lambda: self._published(step, History.from_arrays(checkpoint.history()).last_seconds))
 
     def save_best(self, comm: MPI.Intracomm, checkpoint: Checkpoint) -> None:
         """Write `best.h5`. Collective."""
@@ -69,8 +69,9 @@ class FolderStore:
         if comm.Get_rank() == 0:
             self._notes.write_reached(step, history.last_seconds)
 
-    def _published(self, step: int) -> None:
+    def _published(self, step: int, seconds: float) -> None:
         self._notes.check_owner()  # `latest.h5` and the number of checkpoints are the newer run's
+        self._notes.write_reached(step, seconds, is_saved=True)
         self._directory.published(step, self._keep, paper_steps=self._paper_steps)
 
     @contextmanager

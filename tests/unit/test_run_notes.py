@@ -2,9 +2,18 @@ import numpy as np
 import pytest
 
 from hpcdistill.errors import TakenOverError
-from hpcdistill.io.run_notes import RunNotes
+from hpcdistill.io.run_notes import FurthestStep, RunNotes
 
 CONFUSION = np.array([[3, 1], [0, 3]])
+
+
+def test_a_step_that_is_saved_is_noted_at_once(tmp_path):
+    notes = RunNotes(tmp_path)
+    notes.write_reached(1, 0.5)
+    notes.write_reached(2, 0.6)
+    assert notes.read_reached() == FurthestStep(1, 0.5)
+    notes.write_reached(3, 0.7, is_saved=True)
+    assert notes.read_reached() == FurthestStep(3, 0.7)
 
 
 def test_who_takes_over_last_may_write(tmp_path):
