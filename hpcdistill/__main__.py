@@ -34,7 +34,7 @@ COMMANDS = (
     "bench",
 )
 #: Those that are no programs of several ranks: where a launcher starts them, its first process acts.
-_OF_ONE_PROCESS = ("plan", "submit", "jobs", "cancel", "prepare")
+_OF_ONE_PROCESS = ("submit", "jobs", "cancel", "prepare")
 
 
 def build_parser() -> argparse.ArgumentParser:

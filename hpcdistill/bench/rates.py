@@ -1,10 +1,12 @@
-"""How fast kernels and dense algebra are here, in a few seconds on one rank. Not collective."""
+"""How fast kernels and dense algebra are here, in a few seconds, on one rank or on several at once."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Sequence
+from dataclasses import fields, replace
 from functools import partial
-from statistics import median
+from statistics import fmean, median
 from typing import Any
 
 import numpy as np
@@ -19,6 +21,7 @@ from hpcdistill.kernels.select import choose_backend
 from hpcdistill.learning.assemble import Kernels, Targets
 from hpcdistill.learning.krr import KernelRegression
 from hpcdistill.mpi.binding import MPI
+from hpcdistill.mpi.collectives import agree, agree_any, gather_objects
 
 #: Pairs at least, and seconds that a block takes at least; largest sides of a block; and how often it is timed.
 _PAIRS, _SECONDS, _MOST_ROWS, _MOST_COLUMNS, _ROUNDS = 64, 0.1, 256, 2048, 5
@@ -31,7 +34,7 @@ _SIDE = 4096
 def measure_device(
     kernels: dict[str, tuple[Architecture, str]], shape: tuple[int, int, int], backend: str, support: int
 ) -> Device:
-    """Return speeds of this machine, per core as many as `OMP_NUM_THREADS` says, or of its GPU.
+    """Return speeds of this machine, per core as many as `OMP_NUM_THREADS` says, or of its GPU. Not collective.
 
     Args:
         kernels: by name: networks and types.
@@ -49,6 +52,21 @@ def measure_device(
     entries = {name: _speed(one, shape, support, cores) for name, one in chosen.items()}
     gflops = {} if on_gpu else {dtype: _gflops(dtype) / cores for dtype in ("float32", "float64")}
     return Device(cpu_model() + " and its GPU" * on_gpu, GPU if on_gpu else CORE, entries, gflops, now()[:10])
+
+
+def measure_together(comm: MPI.Intracomm, measure: Callable[[], Device]) -> Device:
+    """Return the mean of what ranks measure at the same time, on cores that all compute, as in a run. Collective."""
+    agree_any(comm, False)  # so that all start together
+    with agree(comm):
+        device = measure()
+    devices = gather_objects(comm, device)
+    entries = {name: _mean([one.entries[name] for one in devices]) for name in device.entries}
+    gflops = {dtype: fmean(one.gflops[dtype] for one in devices) for dtype in device.gflops}
+    return replace(devices[0], entries=entries, gflops=gflops)
+
+
+def _mean(speeds: Sequence[Speed]) -> Speed:
+    return Speed(*(fmean(getattr(speed, part.name) for speed in speeds) for part in fields(Speed)))
 
 
 def _speed(backend: Any, shape: tuple[int, int, int], support: int, cores: int) -> Speed:

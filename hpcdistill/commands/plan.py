@@ -8,17 +8,20 @@ import json
 import os
 import sys
 import textwrap
+from functools import partial
 from typing import TYPE_CHECKING
 
 from hpcdistill.cluster.profile import Profile, load_profile
 from hpcdistill.commands.arguments import positive
 from hpcdistill.config import Config, load_config
 from hpcdistill.errors import ConfigError
+from hpcdistill.launcher import is_started_alone
 
 if TYPE_CHECKING:
     from hpcdistill.cost.plan import Case, Node, PlanRow
     from hpcdistill.cost.rates import Device
     from hpcdistill.cost.work import Images, Work
+    from hpcdistill.mpi.binding import MPI
 
 HELP = "say what a run costs before it starts: time, memory, messages, files"
 
@@ -39,7 +42,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
           hpcdistill plan jobs/demo/digits.toml --set kip.steps=1000 --ranks 1,8,64
           hpcdistill plan jobs/experiments/cifar10_fc_kip.toml --profile slurm/cpu.toml --json
 
-        Speeds are measured on one rank here, in a few seconds, and kept for the next time.
+        Speeds are measured here, in a few seconds, and kept for the next time: on one rank, or on as many at once as a
+        run will have on a node, where each core has less than one that computes alone:
+
+          mpirun -n 4 hpcdistill plan jobs/demo/digits.toml --measure
         """
     )
     parser.epilog = textwrap.dedent(
@@ -65,7 +71,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Plan."""
+    """Plan: on one process, without MPI but to measure; or on the ranks that a launcher has started."""
+    if is_started_alone():
+        return _plan(args)
+    from hpcdistill.mpi.runtime import run_collectively
+
+    return run_collectively(lambda comm: _plan(args, comm))
+
+
+def _plan(args: argparse.Namespace, comm: MPI.Intracomm | None = None) -> int:
     if args.measure and args.device != HERE:
         raise ConfigError(f"--measure is for this machine: leave out --device {args.device}.")
     config, profile = load_config(args.config, args.settings), load_profile(args.profile) if args.profile else None
@@ -76,12 +90,14 @@ def main(args: argparse.Namespace) -> int:
 
     images = images_of(config)
     assert images is not None  # data of one's own are read
-    case = _case(config, images, cores, args)
+    case = _case(config, images, cores, args, comm)
     numbers = args.ranks or ([profile.ranks] if profile else [1, 2, 4, 8])
     rows, node = plan_rows(case, numbers), _node(profile, cores)
     shortages = [why for ranks in numbers if node and (why := why_too_large(case, ranks, node))]
     warnings = [*case.work.notes, *_other_unit(profile, case), *_idle(case, numbers), *shortages]
     warnings += _too_long(profile, rows)
+    if comm is not None and comm.Get_rank() > 0:
+        return 0
     print(_json(case, rows, warnings)) if args.json else _show(config, case, rows, warnings)
     return 0
 
@@ -100,7 +116,7 @@ def _at_most(most: int, text: str) -> int:
     return number
 
 
-def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) -> Case:
+def _case(config: Config, images: Images, cores: int, args: argparse.Namespace, comm: MPI.Intracomm | None) -> Case:
     from hpcdistill.cost.kernel_file import kernel_file_work
     from hpcdistill.cost.plan import Case
     from hpcdistill.cost.rates import find_device
@@ -110,12 +126,12 @@ def _case(config: Config, images: Images, cores: int, args: argparse.Namespace) 
     if args.kernel_file:
         config = dataclasses.replace(config, kernel=dataclasses.replace(config.kernel, precision="float64"))
     work = kernel_file_work(images, DEFAULT_TILE) if args.kernel_file else work_of(config, images)
-    device = find_device(args.device) if args.device != HERE else _here(config, images, work, anew=args.measure)
+    device = find_device(args.device) if args.device != HERE else _here(config, images, work, comm, anew=args.measure)
     return Case(work, images, kernel_of(config), device, cores)
 
 
-def _here(config: Config, images: Images, work: Work, *, anew: bool) -> Device:
-    """Return this machine's speeds: those that are kept, or measured now where some are missing."""
+def _here(config: Config, images: Images, work: Work, comm: MPI.Intracomm | None, *, anew: bool) -> Device:
+    """Return this machine's speeds: those that are kept, or measured now, on all ranks, where some are missing."""
     from hpcdistill.bench.machine import cpu_model
     from hpcdistill.cost.plan import needed_names
     from hpcdistill.cost.rates import keep, kept_device, kernel_name
@@ -127,22 +143,25 @@ def _here(config: Config, images: Images, work: Work, *, anew: bool) -> Device:
     kept = kept_device(processor)
     if kept and not anew and needed.keys() <= kept.entries.keys():
         return kept
-    from hpcdistill.bench.rates import measure_device
+    from hpcdistill.bench.rates import measure_device, measure_together
 
     kernels = {name: (config.with_architecture(network).architecture, dtype)
                for name, (network, dtype) in needed.items()}  # fmt: skip
     support = config.support.images_per_class * images.classes or images.train
-    if busy := _busy():
+    measure = partial(measure_device, kernels, images.shape, config.kernel.backend, support)
+    is_first = comm is None or comm.Get_rank() == 0
+    if is_first and (busy := _busy()):
         print(f"note: {busy}", file=sys.stderr)
-    device = measure_device(kernels, images.shape, config.kernel.backend, support)
-    keep(processor, device)
+    device = measure() if comm is None else measure_together(comm, measure)
+    if is_first:
+        keep(processor, device)
     return device
 
 
 def _busy() -> str:
     """Return what is to be said where other work slows a measurement; "" where none does."""
     load, cores = os.getloadavg()[0], len(os.sched_getaffinity(0))
-    if load < 0.5 * cores:
+    if load < cores:
         return ""
     on = f"{cores} core{'s' * (cores > 1)}"
     return (f"this machine is busy (a load of {load:.1f} on {on}): speeds measured now are too low. Measure again "

@@ -56,10 +56,14 @@ def test_a_run_that_ends_worse_than_it_began_says_so(tmp_path):
     assert words in succeed("run", config, "--output", tmp_path / "bad", "--set=kip.learning_rate=1e3")
 
 
-def test_plan_measures_what_is_not_known(tmp_path, monkeypatch):
+@pytest.mark.parametrize("ranks", [0, 2])
+def test_plan_measures_what_is_not_known(tmp_path, monkeypatch, ranks):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     config = write_config(tmp_path / "c.toml")
-    planned = json.loads(succeed("plan", config, "--ranks", "1", "--json"))
+    refused = run("plan", config, "--device", "h200", ranks=ranks)
+    assert refused.code == 2
+    assert len(refused.error_lines) == 1
+    planned = json.loads(succeed("plan", config, "--ranks", "1", "--json", ranks=ranks))
     assert planned["rows"][0]["step_seconds"] > 0
     (kept,) = json.loads((tmp_path / "hpcdistill/rates.json").read_text()).values()
     assert kept["entries"].keys() == {"FC1 8x8x1 float32", "FC1 8x8x1 float64"}

@@ -250,11 +250,11 @@ def jobs_case():
     return Case(work_of(config, images), images, kernel_of(config), DEVICE)
 
 
-@pytest.mark.parametrize(("load", "is_told"), [(0.4, False), (1.5, True)])
+@pytest.mark.parametrize(("load", "is_told"), [(1.4, False), (2.5, True)])
 def test_a_busy_machine_is_told(monkeypatch, load, is_told):
     monkeypatch.setattr(os, "getloadavg", lambda: (load, 0.0, 0.0))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1})
-    assert ("a load of 1.5 on 2 cores" in commands.plan._busy()) == is_told
+    assert ("a load of 2.5 on 2 cores" in commands.plan._busy()) == is_told
 
 
 @pytest.mark.parametrize(
