@@ -65,6 +65,10 @@ def main(arguments: list[str] | None = None) -> int:
             print(f"hpcdistill: error: {error}", file=sys.stderr)
             report_ended(error.exit_code)
         return error.exit_code
+    except KeyboardInterrupt:
+        if is_first_rank():
+            print("hpcdistill: interrupted", file=sys.stderr)
+        return 130
     except BrokenPipeError:  # the reader of a pipe has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0

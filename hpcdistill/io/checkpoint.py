@@ -126,7 +126,7 @@ def read_checkpoint(path: Path, group: str = "", *, apart: bool = True) -> Check
         if is_of_kernel(paths):
             raise KernelGivenError(
                 f"{path}: is a kernel, which `hpcdistill kernel` or NeuralKernel.to_hdf5 wrote, and no checkpoint. "
-                "`hpcdistill inspect` shows it. Give the checkpoint of a run, OUTPUT/latest.h5."
+                "`hpcdistill inspect` shows it, by itself. Give the checkpoint of a run, OUTPUT/latest.h5."
             )
         return [one for one in paths if one == group or one.startswith(f"{group}/" if group else "")]
 
@@ -137,7 +137,10 @@ def read_checkpoint(path: Path, group: str = "", *, apart: bool = True) -> Check
     except FileNotFoundError:
         raise CheckpointError(f"{path}: no such file. `hpcdistill run` writes OUTPUT/latest.h5.") from None
     except (OSError, RuntimeError, KeyError, ValueError, TypeError, MemoryError) as error:  # damage can raise any
-        raise CheckpointError(f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]}).") from error
+        raise CheckpointError(
+            f"{path}: cannot be read as HDF5 ({str(error).splitlines()[0]}). It is damaged, or something else: copy it "
+            "anew, or take an earlier one."
+        ) from error
     _check_attributes(path, content.attributes)
     return Checkpoint(content.arrays, content.attributes, str(path))
 

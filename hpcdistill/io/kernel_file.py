@@ -91,6 +91,8 @@ class KernelFile:
             return cls._of(path, content, identity)
         except FileNotFoundError:
             raise CheckpointError(f"{path}: no such file. `hpcdistill kernel` writes it.") from None
+        except IsADirectoryError:
+            raise CheckpointError(f"{path}: is a folder. Give the name of a file in it.") from None
         except (OSError, ValueError, KeyError, TypeError, MemoryError) as error:  # damage can raise any
             raise CheckpointError(
                 f"{path}: is no kernel of `hpcdistill kernel`, or damaged ({reason(error)}). "

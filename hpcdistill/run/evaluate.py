@@ -172,7 +172,7 @@ def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:
             raise ConfigError(f"--natural {word}: {sizes[-1]} images per class, but a class has {smallest}. Use all.")
         n = sizes[-1] * experiment.dataset.n_classes or len(experiment.pool)
         check_memory(16 * n**2, f"--natural {word}: the kernel of {n} images", "Use fewer.")
-    return sizes
+    return list(dict.fromkeys(sizes))
 
 
 def measure_natural(experiment: Experiment, per_class: int, draws: int, folder: Path) -> Accuracies:

@@ -79,7 +79,8 @@ class _Loop:
             if all_meet(self._comm):
                 self._save_good()
             if type(error) is InputError and self._good:  # of images that steps have led beyond what kernels can take
-                raise NumericalError(f"after step {self._good[1].step}: {error}") from error
+                text = f"steps have led to images that cannot be used (after step {self._good[1].step}: {error})"
+                raise NumericalError(f"{text}. Smaller steps come first: lower the learning rate.") from error
             raise
 
     def _take(self, moment: Moment) -> None:

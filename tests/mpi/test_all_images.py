@@ -7,7 +7,7 @@ from hpcdistill.attempt import StopSignal
 from hpcdistill.config import parse_config, why_not_resumed
 from hpcdistill.errors import CheckpointError, ConfigError, NotPositiveDefiniteError, NumericalError
 from hpcdistill.learning import kernel_operator
-from hpcdistill.methods.krr import METHOD, all_images, matrix
+from hpcdistill.methods.krr import METHOD, all_images, matrix, solve
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import load_experiment
@@ -175,6 +175,27 @@ def test_a_ridge_at_which_the_kernel_is_singular_is_left_out(comm):
         run(comm, *linear, "krr.regs=[1e-3]", "solve.reg=0")
     with pytest.raises(NumericalError, match="conjugate gradients"):
         run(comm, *linear, "krr.regs=[]", "solve.reg=0", "krr.solver=conjugate_gradients", "krr.most_steps=20")
+
+
+@pytest.mark.parametrize("way", ["factors", "one copy over the ranks"])
+def test_equal_images_of_different_classes_and_no_ridge(comm, shared_tmp_path, way):
+    """Whether Cholesky ends or not is up to rounding; that what it gives solves nothing is found."""
+    path, rng = shared_tmp_path / "twins.npz", np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 8, 8, 1)).astype(np.uint8), np.arange(60) % 3
+    images[[1, 5, 9]] = images[[0, 4, 8]]
+    on_root(comm, lambda: np.savez(path, images=images, labels=labels, test_images=images, test_labels=labels))
+    twins = [*WAYS[way], f"data.name={path}", "data.train_size=0", "data.test_size=0"]
+    with pytest.raises(NumericalError, match="singular to rounding|not positive definite"):
+        run(comm, *twins, "krr.regs=[]", "solve.reg=0")
+    _, store = run(comm, *twins, "krr.regs=[0.0]", "solve.reg=1e-3")
+    assert store.newest.arrays["krr/is_singular"].tolist() == [0, 1]
+
+
+def test_a_solution_that_solves_nothing(comm):
+    for residual in (1.4, np.nan):
+        with pytest.raises(NumericalError, match="K_ss . λI is singular to rounding: its solution leaves .* solve.reg"):
+            solve.check_residual(comm, residual)
+    solve.check_residual(comm, 1e-4)
 
 
 def test_what_does_not_fit_is_refused_with_what_would(comm, monkeypatch):

@@ -46,6 +46,7 @@ class DrawsDriver(Driver):
             accuracy = self.history.rows[draw]["test_accuracy"]
             experiment.reporter.advance("draw", draw + 1, draws, f"test {accuracy:.2%}")
         accuracies = self.history.column("test_accuracy")
+        draws = len(accuracies)  # more, perhaps, than are asked for now
         spread = f" ± {np.std(accuracies, ddof=1):.2%}" if draws > 1 else ""
         n_s = experiment.config.support.images_per_class * experiment.dataset.n_classes
         experiment.reporter.say(

@@ -7,7 +7,7 @@ from functools import partial
 
 import numpy as np
 
-from hpcdistill.errors import NotPositiveDefiniteError
+from hpcdistill.errors import NumericalError
 from hpcdistill.gpu.device import to_host
 from hpcdistill.learning.kernel_operator import KernelOperator, kernel_diagonal
 from hpcdistill.linalg.conjugate_gradients import Progress, conjugate_gradients, residuals
@@ -16,12 +16,15 @@ from hpcdistill.linalg.partial_cholesky import PartialCholesky
 from hpcdistill.methods.krr import KrrConfig
 from hpcdistill.methods.krr.matrix import tiles_of, whole_or_tiles
 from hpcdistill.methods.krr.solutions import Solutions
-from hpcdistill.mpi.collectives import agree
+from hpcdistill.mpi.binding import MPI
+from hpcdistill.mpi.collectives import agree, agree_any
 from hpcdistill.mpi.partition import block_range, chunk_ranges
 from hpcdistill.run.experiment import Experiment
 
 #: Steps in which a solution from a factor in float32 has to reach its tolerance.
 _MOST_REFINEMENTS = 100
+#: What a solution from a factor in float64 may leave of the right-hand side, at most.
+_LARGEST_RESIDUAL = 1e-3
 #: Images whose kernel with the pivots of a preconditioner is computed together.
 _ROWS_AT_ONCE = 1024
 
@@ -30,7 +33,7 @@ def solve_by_cholesky(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, 
     """Factor K_ss + λI for one ridge after another. Collective.
 
     Raises:
-        NotPositiveDefiniteError: on every rank; at the first ridge, which is `solve.reg`. Others are left out.
+        NumericalError: on every rank; at the first ridge, which is `solve.reg`. Others are left out.
     """
     config, reporter = experiment.config.of(KrrConfig), experiment.reporter
     fetch = tiles_of(experiment, x_s, config.kernel_file)
@@ -40,16 +43,26 @@ def solve_by_cholesky(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray, 
         reporter.advance("ridge", len(solutions.regs) - len(left) + done, len(solutions.regs))
         shift = float(solutions.regs[i] * matrix.diagonal.mean())
         try:
-            factor = matrix.factor(shift, reporter.within)
-        except NotPositiveDefiniteError as error:
+            with matrix.factor(shift, reporter.within) as factor:
+                weights, residual, steps = _refined(matrix, factor, y_s, shift, config)
+            check_residual(experiment.comm, residual)
+        except NumericalError as error:
             if i == 0:
                 raise
             reporter.say(f"ridge {solutions.regs[i]:g}: {error} It is left out")
             solutions.is_singular[i] = True
         else:
-            with factor:
-                solutions.solved(i, *_refined(matrix, factor, y_s, shift, config))
+            solutions.solved(i, weights, residual, steps)
         yield
+
+
+def check_residual(comm: MPI.Intracomm, residual: float) -> None:
+    """Raise `NumericalError`, on every rank, where a factor has not solved: images that are equal, and no ridge."""
+    if agree_any(comm, not residual <= _LARGEST_RESIDUAL):
+        raise NumericalError(
+            f"K_ss + λI is singular to rounding: its solution leaves {residual:.1g} of the right-hand side. Use a "
+            "larger solve.reg, or remove images that are equal."
+        )
 
 
 def _refined(
