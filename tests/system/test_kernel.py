@@ -219,7 +219,7 @@ def test_what_is_no_file_of_a_kernel(finished_run, tmp_path):
         assert (tmp_path / name).read_bytes() == content
     result = run(*command(tmp_path, output="."))
     assert (result.code, len(result.error_lines)) == (2, 1), result.stderr
-    assert "or damaged (Is a directory). If it was to be one, remove it" in result.error_lines[0]
+    assert "is a folder. Give the name of a file in it." in result.error_lines[0]
     for more in (["--tile", "0"], ["--output", tmp_path / "nowhere/k.h5"]):
         assert run(*command(tmp_path), *more).code == 2
 
