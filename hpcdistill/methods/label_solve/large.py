@@ -68,7 +68,9 @@ class LargeLabelSolveDriver(Driver):
             experiment.reporter.say("this Label Solve is finished already")
             return
         predictor = Predictor(experiment.comm, experiment.kernels.ts, experiment.kernels.ts.prepare(self._images))
-        system = self._system(predictor)
+        system, targets, n = self._system(predictor), len(experiment.pool), len(self._labels)
+        experiment.reporter.say(f"K_ts, {targets:,} × {n:,}, is factored over the ranks: {2.0 * targets * n**2:.1e} "
+                                "operations, in one piece")  # fmt: skip
         try:
             solution = system.solve()
         except NumericalError as error:
