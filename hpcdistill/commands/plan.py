@@ -141,7 +141,9 @@ def _here(config: Config, images: Images, work: Work, comm: MPI.Intracomm | None
     needed = {kernel_name(network, kernel.kind, images.shape, dtype, kernel.backend): (network, dtype)
               for network, dtype in needed_names(work, kernel, images.shape)}  # fmt: skip
     kept = kept_device(processor)
-    if kept and not anew and needed.keys() <= kept.entries.keys():
+    is_known = kept is not None and not anew and needed.keys() <= kept.entries.keys()
+    if not _on_any(comm, not is_known):
+        assert kept is not None  # it is known on every rank
         return kept
     from hpcdistill.bench.rates import measure_device, measure_together
 
@@ -156,6 +158,15 @@ def _here(config: Config, images: Images, work: Work, comm: MPI.Intracomm | None
     if is_first:
         keep(processor, device)
     return device
+
+
+def _on_any(comm: MPI.Intracomm | None, here: bool) -> bool:
+    """Return whether something is so on any rank. Collective, where there are ranks."""
+    if comm is None:
+        return here
+    from hpcdistill.mpi.collectives import agree_any
+
+    return agree_any(comm, here)
 
 
 def _busy() -> str:
