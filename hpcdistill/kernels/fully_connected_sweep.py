@@ -39,8 +39,8 @@ class KeptSweep(RepeatedSweep):
 
     def block(self, h2: Handle) -> np.ndarray:
         """See `Sweep.block`."""
+        self._taped = None  # before the next is made: never two are kept
         if self._h1.is_same_rows(h2):  # of which half the tiles are enough
-            self._taped = None
             return super().block(h2)
         check_pair(self._h1, h2)
         self._h2, result = h2, np.empty((len(self._h1), len(h2)), self._fc.dtype)

@@ -47,7 +47,8 @@ class History:
 
     def falls(self, name: str) -> tuple[float, float] | None:
         """Return the first and the last value of a column where the last one is lower; else None."""
-        measured = self.column(name)[np.isfinite(self.column(name))]
+        column = self.column(name)
+        measured = column[np.isfinite(column)]
         return (float(measured[0]), float(measured[-1])) if len(measured) and measured[-1] < measured[0] else None
 
     def evaluations_since_best(self) -> int:
