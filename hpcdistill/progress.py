@@ -150,9 +150,12 @@ class Reporter:
             self._show(self._activity, 0)
 
     def rows(self, title: str, done: int, total: int) -> None:
-        """Show progress of something else in between, such as an evaluation, which is no part of the whole."""
+        """Show progress of something else in between, such as an evaluation, which is no part of the whole.
+
+        Call it before the first of them, too, which is when the clock starts.
+        """
         if self._inner is None or self._inner.title != title or done <= self._inner.done:
-            self._inner = Activity(title, total)
+            self._inner = Activity(title, total, done)
         self._inner.done = done
         self._show(self._inner, 1)
         if done >= total:

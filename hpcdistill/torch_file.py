@@ -92,7 +92,7 @@ def _global(module: str, name: str) -> bytes:
 def read_torch(
     path: Path, choose: Callable[[Sequence[str]], Sequence[str]] = lambda names: names
 ) -> dict[str, np.ndarray]:
-    """Read some of the tensors of a file, and lists of texts, as arrays.
+    """Read some of the tensors of a file, texts, and lists of texts, as arrays.
 
     Args:
         path: the file.
@@ -120,6 +120,8 @@ def read_torch(
 def _tensors(content: Any, place: str) -> list[tuple[str, np.ndarray]]:
     if isinstance(content, np.ndarray):
         return [(place, content)]
+    if isinstance(content, str):
+        return [(place, np.array(content))]
     if isinstance(content, list | tuple) and content and all(isinstance(item, str) for item in content):
         return [(place, np.array(content))]
     items: Any = ()

@@ -196,10 +196,10 @@ def load(path: str | Path, *settings: str) -> DistilledSet:
     folder (`$HPCDISTILL_DATA`), in `sets/`, and a line says so.
 
     Args:
-        path: a checkpoint; an `.npz` of ours; an `.npz` or `.pt` file with images and labels, or a folder of pictures
+        path: a checkpoint; an `.npz` or `.pt` of ours; one of others with images and labels, or a folder of pictures
             for each class.
         settings: what a file of somebody else cannot say, as `--set` has it: `"data.name=mnist"`,
-            `"kernel.architecture=ConvNet"`, `"preprocess.zca=true"`. None for a checkpoint or an `.npz` of ours.
+            `"kernel.architecture=ConvNet"`, `"preprocess.zca=true"`. None for a checkpoint or a file of ours.
 
     Raises:
         CheckpointError: it cannot be read, or is no checkpoint.

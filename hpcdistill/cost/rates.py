@@ -44,6 +44,7 @@ class Device:
         entries: by `kernel_name`.
         gflops: of dense algebra, 10⁹ operations per second, by type; none where that was not measured.
         date: when it was measured, ISO 8601.
+        backend: the one that was measured, by name, if that is what a run there has without asking for it.
     """
 
     title: str
@@ -51,6 +52,7 @@ class Device:
     entries: Mapping[str, Speed]
     gflops: Mapping[str, float]
     date: str
+    backend: str = ""
 
     def speed(self, name: str) -> Speed:
         """Return the speed of a kernel.
@@ -58,12 +60,13 @@ class Device:
         Raises:
             ConfigError: it was not measured.
         """
-        if name not in self.entries:
+        known = name.removesuffix(f" {self.backend}")
+        if known not in self.entries:
             raise ConfigError(
                 f"{self.title}: {name} was not measured there. There are {', '.join(self.entries)}. "
                 "Leave out --device to measure on this machine."
             )
-        return self.entries[name]
+        return self.entries[known]
 
 
 def kernel_name(network: str, kind: str, shape: tuple[int, int, int], dtype: str, backend: str = "auto") -> str:
@@ -128,4 +131,4 @@ def _kept() -> dict[str, Any]:
 
 def _device(found: Mapping[str, Any]) -> Device:
     entries = {name: Speed(**speed) for name, speed in found["entries"].items()}
-    return Device(found["title"], found["unit"], entries, found["gflops"], found["date"])
+    return Device(found["title"], found["unit"], entries, found["gflops"], found["date"], found.get("backend", ""))

@@ -128,6 +128,7 @@ class KernelRegression:
     def evaluate(self, y_s: np.ndarray, targets: Targets) -> Tally:
         """Return how well `targets` are predicted. Collective."""
         tally = no_targets(y_s.shape[1])
+        targets.report(0, targets.count)
         for tally in self.tallies(y_s, targets):
             targets.report(tally.done, targets.count)
         return tally

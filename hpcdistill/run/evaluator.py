@@ -78,6 +78,7 @@ class Evaluator:
             self._experiment.reporter.say(
                 f"evaluation goes on after {before[0].done} of {targets.count} {split} images"
             )
+        targets.report(before[0].done, targets.count)
         for counted in tallies(before):
             done = counted[0].done
             targets.report(done, targets.count)

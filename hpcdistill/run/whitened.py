@@ -51,6 +51,7 @@ def _whiten(experiment: Experiment, node: MPI.Intracomm, name: str) -> np.ndarra
     images = experiment.dataset.split(name).images
 
     def fill(whitened: np.ndarray) -> None:
+        experiment.reporter.rows(f"{name} images whitened", 0, len(images))
         for start, stop in list(chunk_ranges(len(images), _CHUNK))[node.Get_rank() :: node.Get_size()]:
             whitened[start:stop] = experiment.preprocessing.apply(images[start:stop])
             experiment.reporter.rows(f"{name} images whitened", stop, len(images))

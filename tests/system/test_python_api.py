@@ -76,7 +76,7 @@ assert doctest.run_docstring_examples(hpcdistill.distill, {{}}) is None"""
 
 
 @pytest.mark.parametrize("zca", [False, True])
-def test_what_is_saved_is_loaded_without_anything_else(tmp_path, zca):
+def test_what_is_saved_is_loaded_without_anything_else(tmp_path, monkeypatch, zca):
     config = write_config(tmp_path / "c.toml", preprocess={"zca": zca}, data={"train_size": 300})
     assert run("run", config, "--output", tmp_path / "out").code == 0
     found = hpcdistill.load(tmp_path / "out/latest.h5")
@@ -89,7 +89,9 @@ def test_what_is_saved_is_loaded_without_anything_else(tmp_path, zca):
     hpcdistill.load(tmp_path / "set.npz").save(tmp_path / "copy.npz")
     with np.load(tmp_path / "set.npz") as one, np.load(tmp_path / "copy.npz") as other:
         assert {name: one[name].tobytes() for name in one} == {name: other[name].tobytes() for name in other}
-    found.save(tmp_path / "set.pt")
+    found.save(tmp_path / "set.pt")  # in float32, and without the ZCA matrix
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    np.testing.assert_allclose(hpcdistill.load(tmp_path / "set.pt").predict(raw), found.predict(raw), atol=1e-4)
     with pytest.raises(InputError, match="saved as .npz or .pt"):
         found.save(tmp_path / "set.txt")
     with pytest.raises(InputError, match="Settings are texts"):

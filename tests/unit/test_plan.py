@@ -205,6 +205,15 @@ def test_a_device_says_what_it_lacks():
         plan_row(case(find_device("h200")), 1)
 
 
+@pytest.mark.parametrize(("name", "backend", "other"), [("h200", "cuda", "native"), ("epyc-avx512", "native", "cuda")])
+def test_a_run_that_names_the_backend_of_a_device_is_planned_there(name, backend, other):
+    device = find_device(name)
+    named = [rates.kernel_name("ConvNet", "ntk", (32, 32, 3), "float32", one) for one in ("auto", backend, other)]
+    assert device.speed(named[0]) == device.speed(named[1])
+    with pytest.raises(ConfigError, match=f"ConvNet 32x32x3 float32 {other} was not measured there"):
+        device.speed(named[2])
+
+
 def test_measured_speeds_are_kept(cache):
     assert kept_device("a processor") is None
     keep("a processor", DEVICE)

@@ -65,6 +65,19 @@ def test_one_whole_of_steps_and_what_is_within(capsys, clock):
     ]
 
 
+def test_no_time_left_before_the_clock_has_run(capsys, clock):
+    """An evaluation that goes on where it was left tells a time by what has been done since."""
+    with Reporter(True) as reporter:
+        for now, done in ((10.0, 400), (20.0, 500), (30.0, 700)):
+            clock.now = now
+            reporter.rows("test images", done, 1000)
+    assert capsys.readouterr().out.splitlines() == [
+        "[  10.0 s] test images 400/1000  40.0%",
+        "[  20.0 s] test images 500/1000  50.0%  50 s left",
+        "[  30.0 s] test images 700/1000  70.0%  20 s left",
+    ]
+
+
 def test_lines_become_rarer_over_hours(capsys, clock):
     with Reporter(True) as reporter:
         for i in range(3601):

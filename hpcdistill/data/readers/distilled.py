@@ -11,7 +11,7 @@ import numpy as np
 
 from hpcdistill.data.readers.class_names import numbers_of, read_class_names
 from hpcdistill.data.readers.formats import format_of, read_arrays
-from hpcdistill.data.readers.npz import NpzFormat, read_npz
+from hpcdistill.data.readers.npz import NpzFormat
 from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_labels, without_bool
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import DEFAULT, Reading
@@ -45,14 +45,15 @@ class ForeignSet:
 
 
 def stored_settings(path: Path) -> str:
-    """Return the configuration, TOML, that an `.npz` of ours says its set was made with; "" where there is none.
+    """Return the configuration, TOML, that a file of ours says its set was made with; "" where there is none.
 
     Raises:
         DataError: the file cannot be read.
     """
-    if not path.is_file() or not isinstance(format_of(path), NpzFormat):
+    if not path.is_file():
         return ""
-    found = read_npz(path, lambda names: ["config"] if {*_OWN_ARRAYS, "config"} <= set(names) else [])
+    own = {"config", *(_OWN_ARRAYS if isinstance(format_of(path), NpzFormat) else _OWN_TENSORS)}
+    found = read_arrays(path, lambda names: ["config"] if own <= set(names) else [])[1]
     return str(found["config"]) if "config" in found else ""
 
 

@@ -33,8 +33,8 @@ def test_what_is_written_is_read(tmp_path, dtype, shape):
     with (tmp_path / "a.pt").open("wb") as file:
         write_torch(file, {"names": ["a", "ü"], "images": array, "text": "x", "more": array[..., np.newaxis]})
     found = read_torch(tmp_path / "a.pt")
-    assert list(found) == ["names", "images", "more"]
-    assert found["names"].tolist() == ["a", "ü"]
+    assert list(found) == ["names", "images", "text", "more"]
+    assert (found["names"].tolist(), str(found["text"])) == (["a", "ü"], "x")
     assert (found["images"].dtype, found["images"].shape) == (np.dtype(dtype), shape)
     np.testing.assert_array_equal(found["images"], array)
 
