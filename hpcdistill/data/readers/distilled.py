@@ -16,6 +16,7 @@ from hpcdistill.data.readers.own_arrays import channels_last, is_one_hot, read_l
 from hpcdistill.data.readers.pictures import SUFFIXES, read_pictures
 from hpcdistill.data.readers.reading import DEFAULT, Reading
 from hpcdistill.data.readers.roles import Roles, find_roles
+from hpcdistill.data.readers.torch import TorchFormat
 from hpcdistill.errors import DataError
 from hpcdistill.labels_file import LABELS_FILE, read_labels_file
 
@@ -50,10 +51,10 @@ def stored_settings(path: Path) -> str:
     Raises:
         DataError: the file cannot be read.
     """
-    if not path.is_file():
+    own = {NpzFormat: _OWN_ARRAYS, TorchFormat: _OWN_TENSORS}.get(type(format_of(path))) if path.is_file() else None
+    if own is None:
         return ""
-    own = {"config", *(_OWN_ARRAYS if isinstance(format_of(path), NpzFormat) else _OWN_TENSORS)}
-    found = read_arrays(path, lambda names: ["config"] if own <= set(names) else [])[1]
+    found = read_arrays(path, lambda names: ["config"] if {*own, "config"} <= set(names) else [])[1]
     return str(found["config"]) if "config" in found else ""
 
 
