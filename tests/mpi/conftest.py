@@ -22,6 +22,13 @@ def pytest_configure(config):
         config.option.basetemp += f"-of-rank-{WORLD.Get_rank()}"
 
 
+def pytest_collection_modifyitems(config, items):
+    marks = [item.get_closest_marker("most_ranks") for item in items]
+    left_out = [item for item, mark in zip(items, marks, strict=True) if mark and WORLD.Get_size() > mark.args[0]]
+    config.hook.pytest_deselected(items=left_out)
+    items[:] = [item for item in items if item not in left_out]
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionstart(session):
     if WORLD.Get_rank() > 0:

@@ -12,6 +12,8 @@ from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import make_initial_support
 from hpcdistill.torch_file import write_torch
 
+pytestmark = pytest.mark.most_ranks(2)
+
 SETTINGS = ["kernel.architecture=FC1", "support.images_per_class=2", "kip.batch=100", "data.train_size=200"]
 CLASSES = np.arange(20) % 10
 SOFT = np.random.default_rng(0).normal(size=(20, 10))

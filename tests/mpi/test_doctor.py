@@ -4,6 +4,8 @@ import pytest
 
 from hpcdistill.commands import doctor
 
+pytestmark = pytest.mark.most_ranks(3)
+
 
 def fail(*arguments, **options):
     raise OSError("this rank has lost it")

@@ -13,6 +13,8 @@ from hpcdistill.run import experiment
 from hpcdistill.run.in_memory import run_in_memory
 from hpcdistill.run.planning import images_of, work_of
 
+pytestmark = pytest.mark.most_ranks(3)
+
 BASE = {"kernel.architecture": "FC1", "solve.reg": 1e-3, "data.train_size": 600, "data.test_size": 100}
 
 
