@@ -17,7 +17,7 @@ from hpcdistill.run.stop import Boundary
 from hpcdistill.run.store import MemoryStore
 
 REGS = (1e-6, 1e-8, 1e-2, 1.0)
-COMMON = ["method=krr", "support.images_per_class=0", "kernel.architecture=FC1", "data.train_size=300",
+COMMON = ["method=krr", "support.images_per_class=0", "kernel.architecture=FC1", "data.train_size=160",
           "data.test_size=100", "kernel.precision=float64"]  # fmt: skip
 WAYS = {
     "factors": [],
@@ -148,10 +148,10 @@ def test_the_kernel_may_come_from_a_file(comm, shared_tmp_path, monkeypatch, way
 
 @pytest.mark.parametrize(("settings", "message"), [
     (["kernel.b_std=0.2"], r"is another kernel \(kernel.b_std: 0.1 → 0.2\)"),
-    (["data.train_size=200"], "is of other training images .300 images of digits. than this run's .200"),
+    (["data.train_size=120"], "is of other training images .160 images of digits. than this run's .120"),
     (["seed=1"], "is of other training images"),
     (["krr.kernel_file=nowhere.h5"], "no such file. `hpcdistill kernel"),
-    ([], "1 of its 28 tiles are missing. `hpcdistill kernel CONFIG.toml --output k.h5`"),
+    ([], "1 of its 10 tiles are missing. `hpcdistill kernel CONFIG.toml --output k.h5`"),
 ])  # fmt: skip
 def test_a_file_of_something_else(comm, shared_tmp_path, settings, message):
     path = shared_tmp_path / "k.h5"
@@ -165,7 +165,7 @@ def test_a_file_of_something_else(comm, shared_tmp_path, settings, message):
 
 
 def test_a_ridge_at_which_the_kernel_is_singular_is_left_out(comm):
-    """1,000 images of 8×8 pixels have a kernel of a linear network of rank 65 at most."""
+    """160 images of 8×8 pixels have a kernel of a linear network of rank 65 at most."""
     linear = ["kernel.architecture=flatten dense", "solve.method=scalapack"]
     _, store = run(comm, *linear, "krr.regs=[0.0, 1e-3]", "solve.reg=1e-4")
     assert store.newest.arrays["krr/is_singular"].tolist() == [0, 1, 0]
@@ -200,7 +200,7 @@ def test_a_solution_that_solves_nothing(comm):
 
 def test_what_does_not_fit_is_refused_with_what_would(comm, monkeypatch):
     monkeypatch.setattr(matrix, "available_bytes", lambda: 2**20)
-    with pytest.raises(ConfigError, match=r"K_ss of 300 images .* are free. Use \d+ nodes .*conjugate_gradients"):
+    with pytest.raises(ConfigError, match=r"K_ss of 160 images .* are free. Use \d+ nodes .*conjugate_gradients"):
         run(comm)
 
 
