@@ -60,7 +60,7 @@ def test_submit_and_wait(place):
 
 
 def test_points_of_a_sweep_take_turns(place):
-    assert submit(place, "--sweep", "seed=0,1,2", kip={"steps": 30}).code == 0
+    assert submit(place, "--sweep", "seed=0,1,2", kip={"steps": 5}).code == 0
     states = ["PENDING"]
     while set(states) & {"PENDING", "RUNNING"}:
         time.sleep(0.5)
