@@ -47,7 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_distilled(parser, overrides=True)
     parser.add_argument("--kernel", dest="kernels", metavar="ARCHITECTURE", action="append", default=[],
                         help="another architecture than it was distilled with; may be repeated")  # fmt: skip
-    parser.add_argument("--natural", metavar="1,10,100,all", default="",
+    parser.add_argument("--natural", metavar="1,10,100,all",
                         help="compare with so many times as many random natural images (all: every one)")  # fmt: skip
     parser.add_argument("--draws", type=int, default=3, metavar="N", help="random draws of each size (default: 3)")
 

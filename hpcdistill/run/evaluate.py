@@ -154,8 +154,8 @@ def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) ->
         regression.close()
 
 
-def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:
-    """Return the numbers of images per class that `--natural 1,10,all` asks for; 0 stands for all images.
+def parse_sizes(experiment: Experiment, text: str | None, per_class: int) -> list[int]:
+    """Return the numbers of images per class that `--natural 1,10,all` asks for, none without it; 0 stands for all images.
 
     Args:
         per_class: number of images per class that the multiples are of.
@@ -164,7 +164,7 @@ def parse_sizes(experiment: Experiment, text: str, per_class: int) -> list[int]:
         ConfigError: no list of multiples; more images than a class has; more than fit memory.
     """
     sizes, smallest = [], experiment.pool.smallest_class
-    for word in filter(None, text.split(",")):
+    for word in [] if text is None else text.split(","):
         if word.strip() != "all" and not (word.strip().isdigit() and int(word) > 0):
             raise ConfigError(f"--natural {text!r} must list multiples of the support's size, such as 1,10,100,all.")
         sizes.append(0 if word.strip() == "all" else int(word) * per_class)

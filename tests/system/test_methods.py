@@ -249,6 +249,7 @@ def test_wrong_settings(tmp_path, setting, message):
     ("arguments", "message"),
     [
         (["--natural", "x"], "must list multiples"),
+        (["--natural", ""], "must list multiples"),
         (["--natural", "500"], "a class has"),
         (["--draws", "0"], "--draws"),
         (["--draws", f"1{'0' * 20}"], "--draws must be 1 to 1,000,000, not 100"),
