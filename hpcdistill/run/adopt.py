@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from hpcdistill.backend import AUTO, is_interchangeable
 from hpcdistill.config import Config, parse_config, parse_stored
 from hpcdistill.data.readers.distilled import stored_settings
 from hpcdistill.data.readers.locate import data_root
@@ -113,7 +114,10 @@ def _config(file: Path, settings: list[str]) -> Config:
             "not the default with --set kernel.architecture=…, --set preprocess.zca=true, --set support.space=raw."
         )
     config = for_evaluation(parse_stored(own, settings, str(file)) if own else parse_config("", settings))
-    return replace(config, method=DEFAULT, support=replace(config.support, init=str(file.absolute())))
+    kernel, support = config.kernel, replace(config.support, init=str(file.absolute()))
+    if is_interchangeable(kernel.backend) and "backend" not in said.get("kernel", {}):
+        kernel = replace(kernel, backend=AUTO)  # what it was made with may not be here
+    return replace(config, method=DEFAULT, support=support, kernel=kernel)
 
 
 def _folder(file: Path, config: Config) -> Path:

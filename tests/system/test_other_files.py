@@ -37,6 +37,20 @@ def test_an_export_is_read_back_to_the_same_accuracy(finished_run, tmp_path, for
     assert abs(found - own) <= error + 0.005  # as printed
 
 
+def test_a_set_made_on_a_gpu_is_evaluated_where_there_is_none(finished_run, tmp_path, monkeypatch):
+    monkeypatch.setenv("HPCDISTILL_DATA", str(tmp_path / "data"))
+    checkpoint = finished_run / "out/latest.h5"
+    succeed("export", checkpoint, "--output", tmp_path / "set.npz")
+    with np.load(tmp_path / "set.npz") as found:
+        arrays = dict(found)
+    arrays["config"] = np.array(re.sub('backend = "[a-z]+"', 'backend = "cuda"', str(arrays["config"])))
+    np.savez(tmp_path / "set.npz", **arrays)
+    told = succeed("evaluate", tmp_path / "set.npz")
+    assert abs(accuracy(told) - 100 * read_own(checkpoint).arrays["history/test_accuracy"][-1]) <= 0.005
+    asked = ["evaluate", tmp_path / "set.npz", "--set=kernel.backend=cuda"]
+    check_refused(asked, ["cannot serve"], 0, tmp_path)
+
+
 def test_the_papers_released_layout(finished_run, tmp_path):
     """`images` and `labels` in the space that kernels see: the same figure to the last digit."""
     arrays = read_own(finished_run / "out/latest.h5").arrays
