@@ -112,7 +112,10 @@ def read_torch(
         raise DataError(f"{path}: no such file. Check the path.") from None
     except Exception as error:  # damage can raise any
         said = " ".join(str(error).split()) or type(error).__name__
-        raise DataError(f"{path}: not a file of PyTorch 1.6 or later ({said}). Write it with torch.save.") from None
+        raise DataError(
+            f"{path}: not a file of PyTorch 1.6 or later, or damaged ({said}). Copy it again, or write "
+            "it with torch.save."
+        ) from None
     tensors = dict(_tensors(content, ""))
     return {name: tensors[name] for name in choose(list(tensors))}
 

@@ -58,6 +58,7 @@ def main(args: argparse.Namespace) -> int:
     _refuse_if_busy(request)  # first: of a folder in which a job is at work, that is what matters
     request.check()
     _refuse_if_too_many(request, dry_run=args.dry_run)
+    _warn_of_gpus(request)
     _warn_of_time(request, args.device)
     if args.dry_run:
         print(find_scheduler(request.profile.executor).script(request))
@@ -100,6 +101,15 @@ def _refuse_if_too_many(request: Request, *, dry_run: bool) -> None:
             f"a sweep of {len(request.runs)} points: a job array of this cluster has at most {most} (MaxArraySize). "
             "Split it into several submissions, each with a part of the values of one --sweep."
         )
+
+
+def _warn_of_gpus(request: Request) -> None:
+    """Say where a run wants a GPU, and its profile asks for none."""
+    resources = request.profile.resources
+    asked = resources.gpus_per_node or any(name.startswith(("gpu", "gres")) for name in resources.sbatch)
+    if not asked and any(run.config.kernel.backend == "cuda" for run in request.runs):
+        print("hpcdistill: note: kernel.backend=cuda wants a GPU, and the profile asks for none: set "
+              "resources.gpus_per_node, or kernel.backend=auto.", file=sys.stderr)  # fmt: skip
 
 
 def _warn_of_time(request: Request, name: str | None) -> None:

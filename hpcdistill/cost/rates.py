@@ -63,8 +63,9 @@ class Device:
         known = name.removesuffix(f" {self.backend}")
         if known not in self.entries:
             raise ConfigError(
-                f"{self.title}: {name} was not measured there. There are {', '.join(self.entries)}. "
-                "Leave out --device to measure on this machine."
+                f"{self.title}: {name} was not measured there. There are {', '.join(self.entries)}"
+                f"{f', by backend {self.backend}' * bool(self.backend)}. Take kernel.backend=auto if it is another "
+                "that is set, or leave out --device to measure on this machine."
             )
         return self.entries[known]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.backend import AUTO, is_interchangeable
-from hpcdistill.config import Config, parse_config, parse_stored
+from hpcdistill.config import Config, parse_config
 from hpcdistill.data.readers.distilled import stored_settings
 from hpcdistill.data.readers.locate import data_root
 from hpcdistill.data.registry import is_foreign_set
@@ -20,10 +20,10 @@ from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
 from hpcdistill.method import DEFAULT, Method
 from hpcdistill.mpi.binding import MPI
-from hpcdistill.mpi.collectives import agree, on_root
+from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.driver import Snapshot
-from hpcdistill.run.evaluate import for_evaluation
+from hpcdistill.run.evaluate import for_evaluation, stored_for_evaluation
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import support_from_file
 from hpcdistill.run.preprocessing import keep_preprocessing
@@ -50,8 +50,7 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
     """
     if not is_foreign_set(file):
         return file
-    with agree(comm):
-        config = _config(file, settings)
+    config = on_root(comm, lambda: _config(file, settings))
     directory = on_root(comm, lambda: RunDirectory(_folder(file, config)))
     with Reporter(comm.Get_rank() == 0) as reporter:
         if notes := on_root(comm, lambda: _notes_of_kept(directory)):
@@ -113,7 +112,7 @@ def _config(file: Path, settings: list[str]) -> Config:
             f"{file}: does not say which images it was distilled from. Say so with --set data.name=NAME, and what is "
             "not the default with --set kernel.architecture=…, --set preprocess.zca=true, --set support.space=raw."
         )
-    config = for_evaluation(parse_stored(own, settings, str(file)) if own else parse_config("", settings))
+    config = stored_for_evaluation(own, settings, str(file)) if own else for_evaluation(parse_config("", settings))
     kernel, support = config.kernel, replace(config.support, init=str(file.absolute()))
     if is_interchangeable(kernel.backend) and "backend" not in said.get("kernel", {}):
         kernel = replace(kernel, backend=AUTO)  # what it was made with may not be here

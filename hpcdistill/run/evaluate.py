@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from hpcdistill.backend import AUTO, BACKENDS
-from hpcdistill.config import Config
+from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.memory import check_memory
 from hpcdistill.data.sampling import draw_support
 from hpcdistill.errors import ConfigError, DataError
@@ -43,6 +43,17 @@ def for_evaluation(config: Config) -> Config:
     few = min(1, config.support.images_per_class)  # 0 has settings of its own
     support = dataclasses.replace(config.support, images_per_class=few, init="natural", corruption=0.0)
     return dataclasses.replace(config, support=support)
+
+
+def stored_for_evaluation(text: str, settings: list[str], where: str) -> Config:
+    """Return the configuration that a set was made with, for an evaluation; see `parse_stored`.
+
+    A data folder that is not there, as where the set comes from another machine, is this one's own instead.
+    """
+    if not any(setting.startswith("data.root=") for setting in settings):
+        root = parse_stored(text, where=where).data.root
+        settings = [*settings, "data.root="] if root and not os.path.isdir(root) else settings
+    return for_evaluation(parse_stored(text, settings, where))
 
 
 def load_evaluation(
@@ -155,7 +166,7 @@ def measure_support(experiment: Experiment, x_s: np.ndarray, y_s: np.ndarray) ->
 
 
 def parse_sizes(experiment: Experiment, text: str | None, per_class: int) -> list[int]:
-    """Return the numbers of images per class that `--natural 1,10,all` asks for, none without it; 0 stands for all images.
+    """Return the numbers of images per class that `--natural 1,10,all` asks for, none without it; 0 stands for all.
 
     Args:
         per_class: number of images per class that the multiples are of.

@@ -8,6 +8,7 @@ from hpcdistill.config import parse_config
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
+from hpcdistill.run.evaluate import stored_for_evaluation
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import make_initial_support
 from hpcdistill.torch_file import write_torch
@@ -165,3 +166,11 @@ def test_sets_that_cannot_be_used(comm, shared_tmp_path, case):
     path = save(comm, shared_tmp_path / "set.npz", **arrays)
     with pytest.raises((ConfigError, DataError), match=message):
         start(comm, path, *settings)
+
+
+def test_a_data_folder_of_another_machine_is_this_ones_own(tmp_path):
+    text = parse_config("", [f"data.root={tmp_path}"]).to_toml()
+    assert stored_for_evaluation(text, [], "a set").data.root == str(tmp_path)
+    gone = text.replace(str(tmp_path), f"{tmp_path}/gone")
+    assert stored_for_evaluation(gone, [], "a set").data.root == ""
+    assert stored_for_evaluation(gone, [f"data.root={tmp_path}/asked"], "a set").data.root == f"{tmp_path}/asked"
