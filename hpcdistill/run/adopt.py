@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from hpcdistill.backend import AUTO, is_interchangeable
-from hpcdistill.config import Config, parse_config
+from hpcdistill.config import Config, parse_config, parse_stored
 from hpcdistill.data.readers.distilled import stored_settings
 from hpcdistill.data.readers.locate import data_root
 from hpcdistill.data.registry import is_foreign_set
@@ -20,10 +20,10 @@ from hpcdistill.io.run_directory import RunDirectory
 from hpcdistill.learning.history import History
 from hpcdistill.method import DEFAULT, Method
 from hpcdistill.mpi.binding import MPI
-from hpcdistill.mpi.collectives import on_root
+from hpcdistill.mpi.collectives import agree, on_root
 from hpcdistill.progress import Reporter
 from hpcdistill.run.driver import Snapshot
-from hpcdistill.run.evaluate import for_evaluation, stored_for_evaluation
+from hpcdistill.run.evaluate import for_evaluation, settings_here
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import support_from_file
 from hpcdistill.run.preprocessing import keep_preprocessing
@@ -50,7 +50,11 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
     """
     if not is_foreign_set(file):
         return file
-    config = on_root(comm, lambda: _config(file, settings))
+    with agree(comm):
+        own = _own_settings(file)
+    here = on_root(comm, lambda: settings_here(own, settings, str(file)))
+    with agree(comm):
+        config = _config(file, own, here)
     directory = on_root(comm, lambda: RunDirectory(_folder(file, config)))
     with Reporter(comm.Get_rank() == 0) as reporter:
         if notes := on_root(comm, lambda: _notes_of_kept(directory)):
@@ -99,11 +103,15 @@ def _prepare(directory: RunDirectory) -> None:
         ) from None
 
 
-def _config(file: Path, settings: list[str]) -> Config:
-    """Return the configuration that a set is used with: what its file says, as our own exports do, and the settings."""
+def _own_settings(file: Path) -> str:
+    """Return what a set's file says of its configuration, as our own exports do; "" where it says nothing."""
     if not file.exists():
         raise DataError(f"{file}: no such file.")
-    own = stored_settings(file)
+    return stored_settings(file)
+
+
+def _config(file: Path, own: str, settings: list[str]) -> Config:
+    """Return the configuration that a set is used with: its own, if it says one, and the settings."""
     said: dict[str, Any] = {}
     for setting in settings:
         apply_setting(said, setting)
@@ -112,7 +120,7 @@ def _config(file: Path, settings: list[str]) -> Config:
             f"{file}: does not say which images it was distilled from. Say so with --set data.name=NAME, and what is "
             "not the default with --set kernel.architecture=…, --set preprocess.zca=true, --set support.space=raw."
         )
-    config = stored_for_evaluation(own, settings, str(file)) if own else for_evaluation(parse_config("", settings))
+    config = for_evaluation(parse_stored(own, settings, str(file)) if own else parse_config("", settings))
     kernel, support = config.kernel, replace(config.support, init=str(file.absolute()))
     if is_interchangeable(kernel.backend) and "backend" not in said.get("kernel", {}):
         kernel = replace(kernel, backend=AUTO)  # what it was made with may not be here

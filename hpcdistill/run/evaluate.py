@@ -45,15 +45,15 @@ def for_evaluation(config: Config) -> Config:
     return dataclasses.replace(config, support=support)
 
 
-def stored_for_evaluation(text: str, settings: list[str], where: str) -> Config:
-    """Return the configuration that a set was made with, for an evaluation; see `parse_stored`.
+def settings_here(text: str, settings: list[str], where: str) -> list[str]:
+    """Return the settings by which a set that was made with a configuration is evaluated here. Not collective.
 
     A data folder that is not there, as where the set comes from another machine, is this one's own instead.
     """
-    if not any(setting.startswith("data.root=") for setting in settings):
-        root = parse_stored(text, where=where).data.root
-        settings = [*settings, "data.root="] if root and not os.path.isdir(root) else settings
-    return for_evaluation(parse_stored(text, settings, where))
+    if any(setting.startswith("data.root=") for setting in settings):
+        return settings
+    root = parse_stored(text, where=where).data.root
+    return [*settings, "data.root="] if root and not os.path.isdir(root) else settings
 
 
 def load_evaluation(

@@ -8,7 +8,7 @@ from hpcdistill.data.readers import load_dataset
 from hpcdistill.errors import ConfigError, DataError, NumericalError
 from hpcdistill.mpi import shared
 
-pytestmark = pytest.mark.most_ranks(3)
+pytestmark = pytest.mark.most_ranks(2)
 
 CONFIG = {"kernel": {"architecture": "FC1", "precision": "float64"}, "kip": {"steps": 3, "evaluate_every": 3}}
 

@@ -8,7 +8,7 @@ from hpcdistill.config import parse_config
 from hpcdistill.errors import ConfigError, DataError
 from hpcdistill.mpi.collectives import on_root
 from hpcdistill.progress import Reporter
-from hpcdistill.run.evaluate import stored_for_evaluation
+from hpcdistill.run.evaluate import settings_here
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import make_initial_support
 from hpcdistill.torch_file import write_torch
@@ -170,7 +170,7 @@ def test_sets_that_cannot_be_used(comm, shared_tmp_path, case):
 
 def test_a_data_folder_of_another_machine_is_this_ones_own(tmp_path):
     text = parse_config("", [f"data.root={tmp_path}"]).to_toml()
-    assert stored_for_evaluation(text, [], "a set").data.root == str(tmp_path)
+    assert settings_here(text, [], "a set") == []
     gone = text.replace(str(tmp_path), f"{tmp_path}/gone")
-    assert stored_for_evaluation(gone, [], "a set").data.root == ""
-    assert stored_for_evaluation(gone, [f"data.root={tmp_path}/asked"], "a set").data.root == f"{tmp_path}/asked"
+    assert settings_here(gone, ["seed=1"], "a set") == ["seed=1", "data.root="]
+    assert settings_here(gone, ["data.root=asked"], "a set") == ["data.root=asked"]

@@ -4,7 +4,7 @@ import pytest
 
 from hpcdistill.commands import doctor
 
-pytestmark = pytest.mark.most_ranks(3)
+pytestmark = pytest.mark.most_ranks(2)
 
 
 def fail(*arguments, **options):

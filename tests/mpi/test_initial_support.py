@@ -12,7 +12,7 @@ from hpcdistill.progress import Reporter
 from hpcdistill.run.experiment import load_experiment
 from hpcdistill.run.initial_support import make_initial_support, noise_mask
 
-pytestmark = pytest.mark.most_ranks(3)
+pytestmark = pytest.mark.most_ranks(2)
 
 SETTINGS = ["kernel.architecture=FC1", "support.images_per_class=2", "kip.batch=100", "data.train_size=200"]
 

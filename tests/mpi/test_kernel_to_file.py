@@ -10,7 +10,7 @@ from hpcdistill import NeuralKernel
 from hpcdistill.errors import CheckpointError, InputError, NotFiniteError
 from hpcdistill.io.kernel_file import KernelFile
 
-pytestmark = pytest.mark.most_ranks(3)
+pytestmark = pytest.mark.most_ranks(2)
 
 K = NeuralKernel("conv relu pool flatten dense")
 X = np.random.default_rng(0).normal(size=(23, 6, 5, 2))

@@ -22,7 +22,7 @@ from hpcdistill.linalg.scalapack import ScalapackCholesky
 from hpcdistill.methods.label_solve.reduction import QR, reduce_chunk, solve_labels
 from hpcdistill.mpi.gpu_arrays import GPU_AWARE_VARIABLE
 
-pytestmark = pytest.mark.most_ranks(3)
+pytestmark = pytest.mark.most_ranks(2)
 
 NETWORK, REG = parse_architecture("conv relu pool conv relu flatten dense"), 1e-3
 FLOAT64, FLOAT32 = np.dtype(np.float64), np.dtype(np.float32)
