@@ -40,3 +40,8 @@ def is_interchangeable(name: str) -> bool:
     One of another package may compute something else.
     """
     return name == AUTO or name in BACKENDS
+
+
+def usable_anywhere(name: str) -> str:
+    """Return what stands for a backend on another machine: "auto" for those that are interchangeable, else itself."""
+    return AUTO if is_interchangeable(name) else name

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from hpcdistill.api.kernel import NeuralKernel
 from hpcdistill.api.ridge import solve_ridge
 from hpcdistill.api.saved import read_saved
-from hpcdistill.backend import AUTO, is_interchangeable
+from hpcdistill.backend import usable_anywhere
 from hpcdistill.config import Config, parse_stored
 from hpcdistill.data.preprocess import Preprocessing, Standardisation
 from hpcdistill.data.readers.own_arrays import without_bool
@@ -169,8 +169,7 @@ class DistilledSet:
 
     def _kernel(self, dtype: str) -> NeuralKernel:
         k = self._settings.kernel
-        backend = AUTO if is_interchangeable(k.backend) else k.backend
-        return NeuralKernel(self.network, self.kind, k.w_std, k.b_std, dtype=dtype, backend=backend)
+        return NeuralKernel(self.network, self.kind, k.w_std, k.b_std, dtype=dtype, backend=usable_anywhere(k.backend))
 
     @cached_property
     def _settings(self) -> Config:

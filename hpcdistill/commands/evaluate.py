@@ -64,22 +64,19 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _evaluate(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
-    from hpcdistill.config import parse_stored
     from hpcdistill.errors import ConfigError
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
     from hpcdistill.run.adopt import adopt
-    from hpcdistill.run.evaluate import for_evaluation, load_evaluation, settings_here, with_kernel
+    from hpcdistill.run.evaluate import load_evaluation, stored_for_evaluation, with_kernel
 
     if not 1 <= args.draws <= _MOST_DRAWS:
         raise ConfigError(f"--draws must be 1 to {_MOST_DRAWS:,}, not {args.draws}.")
     file = adopt(comm, args.file, args.settings)
     checkpoint = on_root(comm, lambda: read_checkpoint(file))
-    stored = checkpoint.attribute("config")
-    settings = on_root(comm, lambda: settings_here(stored, args.settings, str(args.file)))
-    config = for_evaluation(parse_stored(stored, settings, str(args.file)))
+    config = stored_for_evaluation(comm, checkpoint, args.settings, str(args.file))
     names = args.kernels or [config.kernel.architecture]
     configs = [config.with_architecture(name) for name in names]
     _ = [one.architecture for one in configs]  # raises if one is unknown

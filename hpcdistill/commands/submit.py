@@ -104,7 +104,9 @@ def _refuse_if_too_many(request: Request, *, dry_run: bool) -> None:
 
 
 def _warn_of_gpus(request: Request) -> None:
-    """Say where a run wants a GPU, and its profile asks for none."""
+    """Say where a run wants a GPU, and its profile asks Slurm for none."""
+    if request.profile.executor != "slurm":  # here there is a GPU or not, whatever a profile says
+        return
     resources = request.profile.resources
     asked = resources.gpus_per_node or any(name.startswith(("gpu", "gres")) for name in resources.sbatch)
     if not asked and any(run.config.kernel.backend == "cuda" for run in request.runs):

@@ -86,23 +86,20 @@ def main(args: argparse.Namespace) -> int:
 
 def _transfer(comm: MPI.Intracomm, args: argparse.Namespace) -> None:
     from hpcdistill.bench.report import check_writable, write_json
-    from hpcdistill.config import parse_stored
     from hpcdistill.io.checkpoint import read_checkpoint
     from hpcdistill.io.evaluation_records import write_evaluation
     from hpcdistill.io.run_directory import RunDirectory
     from hpcdistill.mpi.collectives import on_root
     from hpcdistill.progress import Reporter
     from hpcdistill.run.adopt import adopt
-    from hpcdistill.run.evaluate import for_evaluation, load_evaluation, settings_here
+    from hpcdistill.run.evaluate import load_evaluation, stored_for_evaluation
     from hpcdistill.run.transfer import transfer
 
     on_root(comm, lambda: check_writable(args.json))
     file = adopt(comm, args.file, args.settings)
     checkpoint = on_root(comm, lambda: read_checkpoint(file))
     x_s, y_s = checkpoint.images("support/images"), checkpoint.array("support/labels")
-    stored = checkpoint.attribute("config")
-    settings = on_root(comm, lambda: settings_here(stored, args.settings, str(args.file)))
-    config = for_evaluation(parse_stored(stored, settings, str(args.file)))
+    config = stored_for_evaluation(comm, checkpoint, args.settings, str(args.file))
     config = config.with_architecture(args.architecture or config.kernel.architecture)
     _ = config.architecture  # raises if it is unknown
     directory = RunDirectory.of_checkpoint(file)

@@ -67,5 +67,6 @@ def choose_backend(
         return backend
     raise ConfigError(
         f"kernel.backend {requested!r} cannot serve kernel.architecture {architecture.name!r} "
-        f"({'; '.join(reasons)}). Take kernel.backend=auto, which finds one that can."
+        f"({'; '.join(reasons)}). {'Take kernel.backend=auto, which finds one that can. ' * (requested != AUTO)}"
+        f"Valid: {', '.join(n for n in (AUTO, *BACKENDS) if n != requested)}."
     )

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from hpcdistill.backend import AUTO, is_interchangeable
+from hpcdistill.backend import usable_anywhere
 from hpcdistill.config import Config, parse_config, parse_stored
 from hpcdistill.data.readers.distilled import stored_settings
 from hpcdistill.data.readers.locate import data_root
@@ -50,8 +50,7 @@ def adopt(comm: MPI.Intracomm, file: Path, settings: list[str]) -> Path:
     """
     if not is_foreign_set(file):
         return file
-    with agree(comm):
-        own = _own_settings(file)
+    own = on_root(comm, lambda: _own_settings(file))
     here = on_root(comm, lambda: settings_here(own, settings, str(file)))
     with agree(comm):
         config = _config(file, own, here)
@@ -122,8 +121,8 @@ def _config(file: Path, own: str, settings: list[str]) -> Config:
         )
     config = for_evaluation(parse_stored(own, settings, str(file)) if own else parse_config("", settings))
     kernel, support = config.kernel, replace(config.support, init=str(file.absolute()))
-    if is_interchangeable(kernel.backend) and "backend" not in said.get("kernel", {}):
-        kernel = replace(kernel, backend=AUTO)  # what it was made with may not be here
+    if "backend" not in said.get("kernel", {}):
+        kernel = replace(kernel, backend=usable_anywhere(kernel.backend))  # what it was made with may not be here
     return replace(config, method=DEFAULT, support=support, kernel=kernel)
 
 

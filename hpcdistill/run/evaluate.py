@@ -45,12 +45,19 @@ def for_evaluation(config: Config) -> Config:
     return dataclasses.replace(config, support=support)
 
 
+def stored_for_evaluation(comm: MPI.Intracomm, checkpoint: Checkpoint, settings: list[str], where: str) -> Config:
+    """Return the configuration that a checkpoint's set is evaluated with, as settings change it. Collective."""
+    text = checkpoint.attribute("config")
+    here = on_root(comm, lambda: settings_here(text, settings, where))
+    return for_evaluation(parse_stored(text, here, where))
+
+
 def settings_here(text: str, settings: list[str], where: str) -> list[str]:
     """Return the settings by which a set that was made with a configuration is evaluated here. Not collective.
 
     A data folder that is not there, as where the set comes from another machine, is this one's own instead.
     """
-    if any(setting.startswith("data.root=") for setting in settings):
+    if "data.root" in {setting.partition("=")[0].strip() for setting in settings}:
         return settings
     root = parse_stored(text, where=where).data.root
     return [*settings, "data.root="] if root and not os.path.isdir(root) else settings

@@ -23,8 +23,8 @@ def pytest_configure(config):
 
 
 def pytest_collection_modifyitems(config, items):
-    marks = [item.get_closest_marker("most_ranks") for item in items]
-    left_out = [item for item, mark in zip(items, marks, strict=True) if mark and WORLD.Get_size() > mark.args[0]]
+    left_out = [item for item in items
+                if (mark := item.get_closest_marker("most_ranks")) and WORLD.Get_size() > mark.args[0]]  # fmt: skip
     config.hook.pytest_deselected(items=left_out)
     items[:] = [item for item in items if item not in left_out]
 

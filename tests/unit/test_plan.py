@@ -360,8 +360,9 @@ def test_submit_warns_of_a_short_limit(cache, tmp_path):
     assert "at the speed of a core a run takes about" in note(*long)
     assert "note" not in note("--set", "kip.steps=1", "--set", "kip.batch=10")
     assert "kernel.backend=cuda wants a GPU, and the profile asks for none" in note("--set", "kernel.backend=cuda")
-    profile.write_text("[resources]\ngpus_per_node = 1\n")
-    assert "wants a GPU" not in note("--set", "kernel.backend=cuda")
+    for text in ("[resources]\ngpus_per_node = 1\n", 'executor = "local"\n'):
+        profile.write_text(text)
+        assert "wants a GPU" not in note("--set", "kernel.backend=cuda")
 
 
 def test_kernels_have_names():

@@ -31,7 +31,7 @@ def test_a_general_backend_can_be_asked_for():
             (8, 8, 3),
             "float64",
             "fc",
-            "fully connected networks only.*Take kernel.backend=auto",
+            "fully connected networks only.*Take kernel.backend=auto.*Valid: auto, cuda, native, tangents",
         ),
         ("ConvNet", (4, 9, 3), "float64", "auto", "has 3 poolings"),
         ("FC1", (4, 4, 1), "float16", "auto", "float16.*Valid: float32, float64"),
